@@ -1,0 +1,73 @@
+"""The HTTP port that Prometheus reads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from threading import Thread
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIServer
+
+from tenuto.errors import SettingsError
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
+
+__all__ = ["MetricsServer"]
+
+_log = logging.getLogger("tenuto.metrics")
+
+
+class MetricsServer:
+    """A service that serves collectors at `/metrics`, from a thread of its own."""
+
+    def __init__(self, collectors: Sequence[Collector], *, port: int, address: str = "") -> None:
+        """`port` 0 takes a free one; see `port` when it has started."""
+        self._collectors = tuple(collectors)
+        self._wanted = port
+        self._address = address
+        self._running: tuple[WSGIServer, Thread] | None = None
+        self._over = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; as wanted, until it has started."""
+        return self._wanted if self._running is None else int(self._running[0].server_port)
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            SettingsError: the port is taken, or the extra is not installed.
+        """
+        try:
+            from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415  an extra
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                'TENUTO_METRICS_PORT is set, and metrics are not installed; run: pip install "tenuto[metrics]"'
+            ) from error
+        registry = CollectorRegistry()
+        for collector in self._collectors:
+            registry.register(collector)
+        try:
+            self._running = start_http_server(self._wanted, addr=self._address, registry=registry)
+        except OSError as error:
+            raise SettingsError(
+                f"the metrics port {self._wanted} cannot be had ({error.strerror}); set TENUTO_METRICS_PORT to another"
+            ) from error
+        _log.info("metrics are served on port %d", self.port)
+
+    async def stop(self) -> None:
+        """Listen no more. Tolerates repeats."""
+        running, self._running = self._running, None
+        if running is not None:
+            server, thread = running
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
+            await asyncio.to_thread(thread.join)
+        self._over.set()
+
+    async def wait(self) -> None:
+        """Until it is stopped."""
+        await self._over.wait()

@@ -1,0 +1,1 @@
+"""Alembic migrations; `tenuto.store.migrate` runs them."""
