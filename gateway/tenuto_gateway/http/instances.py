@@ -1,0 +1,394 @@
+"""`/api/v1/instances`: start, look, wait, and the verbs.
+
+What a request has brought about when it is answered: 201 or 204, it has taken effect; 202, it is stored and will be
+carried out (`wait=false`, or it took longer than the gateway waits).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Coroutine
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from tenuto import payloads
+from tenuto.client import InstanceStatus, WorkflowHandle
+from tenuto.client.documents import (
+    HistoryPage,
+    InstanceDocument,
+    ListingDocument,
+    PurgedDocument,
+    Reason,
+    StartedDocument,
+    StartRequest,
+    TalliesDocument,
+    TallyDocument,
+    TerminateRequest,
+    cursor_token,
+    instance_document,
+)
+from tenuto.client.transport import StartPendingError, Target
+from tenuto.core.histories import HistoryDocument
+from tenuto.errors import InstanceOverError
+from tenuto_gateway.http.bodies import answer, answers, body_of, payload_of, takes
+from tenuto_gateway.http.callers import Scope
+from tenuto_gateway.http.context import Context, Here
+from tenuto_gateway.http.filters import After, Where
+from tenuto_gateway.http.guard import needs
+from tenuto_gateway.http.paths import EventName, InstanceId, instance_path
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/api/v1", tags=["instances"])
+
+_LOOK = [needs(Scope.READ)]
+_OPERATE = [needs(Scope.OPERATE)]
+_ADMIN = [needs(Scope.ADMIN)]
+_DONE = {
+    **answers(None, 204, "It has taken effect."),
+    **answers(None, 202, "It is stored, and will be carried out."),
+}
+_RETRY = {"retry-after": "1"}
+_ROW = "^[0-9A-Za-z-]{1,64}$"
+
+
+class Until(StrEnum):
+    """What in the life of an instance can be waited for."""
+
+    STARTED = "started"
+    ENDED = "ended"
+    CHANGED = "changed"
+
+
+Wait: TypeAlias = Annotated[bool, Query(description="Answer when it has taken effect.")]
+Seconds: TypeAlias = Annotated[
+    float, Query(gt=0, le=86_400, description="Seconds to wait, at most; the gateway's own bound holds too.")
+]
+
+
+@router.post(
+    "/instances",
+    status_code=201,
+    dependencies=_OPERATE,
+    responses={
+        **answers(StartedDocument, 201, "The instance exists; `Location` is the instance."),
+        **answers(StartedDocument, 202, "The start is stored; `Location` is where to wait for it."),
+    },
+    openapi_extra=takes(StartRequest),
+)
+async def start(
+    request: Request,
+    here: Here,
+    body: Annotated[StartRequest, Depends(body_of(StartRequest))],
+    *,
+    wait: Wait = True,
+    timeout: Seconds = 20.0,
+) -> Response:
+    """Start a workflow."""
+    instance = body.instance_id or (None if body.message_id else uuid.uuid4().hex)
+    request.state.started = instance
+    try:
+        handle = await here.client.start(
+            body.workflow,
+            payloads.NULL if body.input is None else body.input,
+            instance_id=instance,
+            version=body.version,
+            tags=body.tags,
+            reuse=body.reuse,
+            message_id=body.message_id,
+            start_at=body.start_at,
+            event=None if body.event is None else (body.event.name, body.event.payload),
+            wait=wait,
+            timeout=_bounded(here, timeout),
+        )
+    except StartPendingError as late:
+        target, status = late.target, 202
+    else:
+        target, status = handle.target, 201 if wait else 202
+    request.state.started = target.instance
+    return _started(target, status)
+
+
+@router.get(
+    "/instances",
+    dependencies=_LOOK,
+    responses=answers(ListingDocument, 200, "A page; `Link` names the next one."),
+)
+async def list_(
+    request: Request,
+    here: Here,
+    where: Where,
+    after: After,
+    *,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    counts: Annotated[bool, Query(description="Count those that fit, which looks at each.")] = False,
+) -> Response:
+    """List instances, newest first."""
+    page = await here.client.list_page(where, limit=limit, after=after)
+    counted: dict[Any, int] | None = None
+    if counts:
+        counted = {}
+        for tally in await here.client.tally(where):
+            counted[tally.status] = counted.get(tally.status, 0) + tally.count
+    following = None if page.next is None else cursor_token(page.next)
+    document = ListingDocument(
+        instances=[instance_document(one) for one in page.instances], next=following, counts=counted
+    )
+    headers = None
+    if following is not None:
+        headers = {"link": f'<{request.url.include_query_params(after=following)}>; rel="next"'}
+    return answer(document, headers=headers)
+
+
+@router.get("/tally", dependencies=_LOOK, responses=answers(TalliesDocument, 200, "How many there are."))
+async def tally(here: Here, where: Where) -> Response:
+    """Count instances by workflow, version and status: which old code still has live ones, for example."""
+    found = [
+        TallyDocument(workflow=one.workflow, version=one.version, status=one.status, count=one.count)
+        for one in await here.client.tally(where)
+    ]
+    return answer(TalliesDocument(tallies=found))
+
+
+@router.get(
+    "/instances/{instance}",
+    dependencies=_LOOK,
+    responses=answers(InstanceDocument, 200, "While it lives, `Retry-After` says when to look again."),
+)
+async def show(here: Here, instance: InstanceId) -> Response:
+    """How an instance stands."""
+    return _shown(await here.client.get(instance).status())
+
+
+@router.delete(
+    "/instances/{instance}",
+    dependencies=_ADMIN,
+    responses={
+        **answers(PurgedDocument, 200, "It is deleted."),
+        **answers(None, 202, "It is stored, and will be carried out."),
+    },
+)
+async def purge(
+    here: Here,
+    instance: InstanceId,
+    *,
+    force: Annotated[bool, Query(description="Also while it is alive.")] = False,
+    recursive: Annotated[bool, Query(description="Its children too.")] = True,
+    timeout: Seconds = 20.0,
+) -> Response:
+    """Delete an instance with its history."""
+    try:
+        covered = await here.client.get(instance).purge(
+            force=force, recursive=recursive, timeout=_bounded(here, timeout)
+        )
+    except TimeoutError:
+        return _accepted(instance)
+    return answer(PurgedDocument(purged=covered))
+
+
+@router.get(
+    "/instances/{instance}/history",
+    dependencies=_LOOK,
+    responses=answers(HistoryPage, 200, "A part of it."),
+)
+async def history(
+    here: Here,
+    instance: InstanceId,
+    *,
+    after: Annotated[int, Query(ge=0, description="Events that are left out at the beginning.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> Response:
+    """The events of the present generation, in order."""
+    events = await here.client.get(instance).history()
+    end = after + limit
+    return answer(HistoryPage(events=events[after:end], next=end if end < len(events) else None))
+
+
+@router.get(
+    "/instances/{instance}/export",
+    dependencies=_LOOK,
+    responses=answers(HistoryDocument, 200, "All of it."),
+)
+async def export(here: Here, instance: InstanceId) -> Response:
+    """The history as a document that `tenuto replay` takes."""
+    return answer(await here.client.get(instance).export())
+
+
+@router.get(
+    "/instances/{instance}/wait",
+    dependencies=_LOOK,
+    responses={
+        **answers(InstanceDocument, 200, "What was waited for has come about."),
+        **answers(StartedDocument, 202, "Not yet; ask the same again."),
+    },
+)
+async def wait_(
+    here: Here,
+    instance: InstanceId,
+    *,
+    until: Annotated[Until, Query(description="What to wait for.")] = Until.ENDED,
+    timeout: Seconds = 20.0,
+    run: Annotated[str | None, Query(pattern=_ROW, description="The run that was started.")] = None,
+    request: Annotated[
+        str | None, Query(pattern=_ROW, description="The start that was not waited for.")
+    ] = None,
+    revision: Annotated[
+        str | None, Query(max_length=300, description="What was seen, for `until=changed`.")
+    ] = None,
+) -> Response:
+    """Wait for an instance (long poll). Any number of waits cost the gateway one look at the database."""
+    target = Target(instance=instance, run=run, row=request)
+    handle: WorkflowHandle[Any] = here.client.attach(target)
+    seconds = _bounded(here, timeout)
+    try:
+        match until:
+            case Until.STARTED:
+                status = await here.unless_closing(handle.started(timeout=seconds))
+            case Until.ENDED:
+                status = await here.unless_closing(handle.ended(timeout=seconds))
+            case Until.CHANGED:
+                status = await here.unless_closing(handle.changed(revision or "", timeout=seconds))
+    except TimeoutError:
+        return _started(target, 202)
+    return _shown(status)
+
+
+@router.post(
+    "/instances/{instance}/events/{name}",
+    status_code=204,
+    dependencies=_OPERATE,
+    responses=_DONE,
+    openapi_extra=takes(None, required=False),
+)
+async def raise_event(
+    here: Here,
+    instance: InstanceId,
+    name: EventName,
+    payload: Annotated[msgspec.Raw, Depends(payload_of)],
+    *,
+    create: Annotated[bool, Query(description="Keep it if there is no such instance yet.")] = False,
+    message_id: Annotated[
+        str | None, Query(description="However often it is sent with this, it arrives once.")
+    ] = None,
+    wait: Wait = True,
+    timeout: Seconds = 20.0,
+) -> Response:
+    """Give the instance an external event; the body is its payload."""
+    raising = here.client.get(instance).raise_event(
+        name, payload, create=create, message_id=message_id, wait=wait, timeout=_bounded(here, timeout)
+    )
+    return await _asked(instance, raising, wait=wait)
+
+
+_REASONED: dict[str, Any] = {
+    "status_code": 204,
+    "dependencies": _OPERATE,
+    "responses": _DONE,
+    "openapi_extra": takes(Reason, required=False),
+}
+
+
+@router.post("/instances/{instance}/suspend", **_REASONED)
+async def suspend(
+    here: Here,
+    instance: InstanceId,
+    body: Annotated[Reason, Depends(body_of(Reason, optional=True))],
+    *,
+    wait: Wait = True,
+    timeout: Seconds = 20.0,
+) -> Response:
+    """Keep from the instance all that happens until `resume`. Twice is once."""
+    asking = here.client.get(instance).suspend(body.reason, wait=wait, timeout=_bounded(here, timeout))
+    return await _asked(instance, asking, wait=wait)
+
+
+@router.post("/instances/{instance}/resume", **_REASONED)
+async def resume(
+    here: Here,
+    instance: InstanceId,
+    body: Annotated[Reason, Depends(body_of(Reason, optional=True))],
+    *,
+    wait: Wait = True,
+    timeout: Seconds = 20.0,
+) -> Response:
+    """Undo `suspend`: what was kept is given to the instance, in order."""
+    asking = here.client.get(instance).resume(body.reason, wait=wait, timeout=_bounded(here, timeout))
+    return await _asked(instance, asking, wait=wait)
+
+
+@router.post("/instances/{instance}/rewind", **_REASONED)
+async def rewind(
+    here: Here,
+    instance: InstanceId,
+    body: Annotated[Reason, Depends(body_of(Reason, optional=True))],
+    *,
+    wait: Wait = True,
+    timeout: Seconds = 20.0,
+) -> Response:
+    """Let an instance that failed, or was terminated, go on in place. One that cannot is left as it is: 409."""
+    asking = here.client.get(instance).rewind(body.reason, wait=wait, timeout=_bounded(here, timeout))
+    return await _asked(instance, asking, wait=wait)
+
+
+@router.post(
+    "/instances/{instance}/terminate",
+    status_code=204,
+    dependencies=_OPERATE,
+    responses=_DONE,
+    openapi_extra=takes(TerminateRequest, required=False),
+)
+async def terminate(
+    here: Here,
+    instance: InstanceId,
+    body: Annotated[TerminateRequest, Depends(body_of(TerminateRequest, optional=True))],
+    *,
+    wait: Wait = True,
+    timeout: Seconds = 20.0,
+) -> Response:
+    """End the instance, and its children, whatever it is doing. One that has ended is left as it is: 410."""
+    output = payloads.NULL if body.output is None else body.output
+    how = {"recursive": body.recursive, "wait": wait, "timeout": _bounded(here, timeout)}
+    asking = _terminated(here.client.get(instance), output, body.reason, **how)
+    return await _asked(instance, asking, wait=wait)
+
+
+async def _terminated(
+    handle: WorkflowHandle[Any], output: msgspec.Raw, reason: str | None, **how: Any
+) -> None:
+    if not await handle.terminate(output, reason, **how):
+        raise InstanceOverError(f"Instance {handle.instance_id!r} has ended already; nothing was changed.")
+
+
+async def _asked(instance: str, asking: Coroutine[Any, Any, None], *, wait: bool) -> Response:
+    try:
+        await asking
+    except TimeoutError:
+        return _accepted(instance)
+    return Response(status_code=204) if wait else _accepted(instance)
+
+
+def _bounded(here: Context, timeout: float) -> float:
+    return min(timeout, here.settings.http_max_wait)
+
+
+def _shown(status: InstanceStatus) -> Response:
+    headers = {} if status.status.is_terminal else _RETRY
+    return answer(instance_document(status), headers=headers)
+
+
+def _started(target: Target, status: int) -> Response:
+    document = StartedDocument(instance_id=target.instance, run=target.run, request=target.row)
+    if status == 201:  # noqa: PLR2004  created
+        return answer(document, status, headers={"location": instance_path(target.instance)})
+    known = {"run": target.run, "request": target.row}
+    query = urlencode({name: value for name, value in known.items() if value is not None})
+    place = instance_path(target.instance, f"/wait?{query}".rstrip("?"))
+    return answer(document, status, headers={"location": place, **_RETRY})
+
+
+def _accepted(instance: str) -> Response:
+    return Response(status_code=202, headers={"location": instance_path(instance), **_RETRY})
