@@ -1,0 +1,396 @@
+"""Users: what they do to one instance, one deed after the other, and what they may see.
+
+A user lives outside of the client processes: when one crashes, the user goes on with the next, not knowing whether the
+deed under way took effect. Every deed is therefore repeated until it is acknowledged, as a user of an at-least-once
+system does, and a repetition may find what the first attempt has done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeAlias
+
+from tenuto import (
+    AlreadyExistsError,
+    Client,
+    InstanceOverError,
+    NotFoundError,
+    Publisher,
+    ReuseAction,
+    ReusePolicy,
+    WorkflowFailedError,
+    WorkflowTerminatedError,
+)
+from tenuto.broker.protocol import Outgoing
+from tenuto.core.status import LIVE, Status
+from tenuto.errors import BrokerError, StoreUnavailableError, UnknownWorkflowError, UsageError
+from tenuto.messages import StartMessage, encode
+from tenuto.naming import Names
+from tenuto.payloads import encode as encode_payload
+from tenuto.settings import ClientSettings
+from tests.simulation.broker import SimBroker
+from tests.simulation.program import (
+    Fail,
+    Job,
+    Outcome,
+    Poison,
+    Send,
+    Step,
+    events_expected,
+    fits,
+    outcome,
+)
+from tests.simulation.random_programs import random_steps
+
+__all__ = ["Hands", "Story", "random_stories"]
+
+WORKFLOW = "interpret"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    steps: list[Step]
+    through: str
+    """`client`, `client with id`, `publisher`, or `door`: several copies of one message, straight to the queue."""
+    copies: int = 1
+    replace: bool = False
+    """Whatever runs under the id is terminated first."""
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspend:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SeeStalled:
+    """Wait until it is STALLED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    force: bool = False
+
+
+Deed: TypeAlias = Start | Wait | Raise | Suspend | Resume | Terminate | SeeStalled | Result | Purge
+
+_LOOKS = 40
+"""Times that a user looks whether an instance is there before it is asked for again."""
+_UNKNOWN_OUTCOME = (StoreUnavailableError, BrokerError, TimeoutError)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Story:
+    """One instance and its user."""
+
+    instance: str
+    deeds: list[Deed]
+    after: list[Story] = field(default_factory=list)
+    """Stories whose instances have to be there first."""
+    done: int = 0
+    """Deeds that were acknowledged."""
+    attempts: int = 0
+    """At the present deed, the one under way included."""
+    starts: list[Start] = field(default_factory=list)
+    """Those that were attempted."""
+    unsure_starts: int = 0
+    """Attempts, beyond the first of each, that may have started the instance again."""
+    suspended: bool = False
+    """It may be that the instance is suspended still, by an attempt that landed late."""
+    terminated: bool = False
+    """Whether its user has asked for the present run's end, which may have come by itself before."""
+    purged: bool = False
+    seen: Any = None
+
+    @property
+    def finished(self) -> bool:
+        return self.done == len(self.deeds)
+
+    @property
+    def begun(self) -> bool:
+        """Whether its instance is there."""
+        return any(isinstance(deed, Start) for deed in self.deeds[: self.done])
+
+    @property
+    def expected(self) -> Outcome:
+        return outcome(self.starts[-1].steps)
+
+    def acknowledge(self) -> None:
+        """The present deed is done. One that was asked for more than once may land once more, however late, and would
+        then strike the wrong run; so no other run follows upon it."""
+        deed, repeated = self.deeds[self.done], self.attempts > 1
+        self.done += 1
+        self.attempts = 0
+        if repeated and isinstance(deed, Terminate | Purge):
+            ahead = [n for n, other in enumerate(self.deeds) if n >= self.done and isinstance(other, Start)]
+            del self.deeds[ahead[0] if ahead else len(self.deeds) :]
+
+    def allows(self, status: Status, output: Any, failure: str | None) -> bool:
+        """Whether its present run may have ended like this."""
+        if status is Status.TERMINATED:
+            return self.terminated
+        expected = self.expected
+        if expected.failed is not None:
+            return status is Status.FAILED and failure is not None and expected.failed in failure
+        return status is Status.COMPLETED and fits(expected.results, output)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """What a user works with, while the process lasts."""
+
+    client: Client
+    publisher: Publisher
+    broker: SimBroker
+    names: Names
+    settings: ClientSettings
+    may_be_lost: Callable[[], bool]
+    """Whether the broker has lost messages that nobody can know of."""
+    note: Callable[[str], None]
+    complain: Callable[[str], None]
+
+    async def live(self, story: Story) -> None:
+        """Go on with a story until it is finished."""
+        while not all(other.begun for other in story.after):  # noqa: ASYNC110 - by users of other processes, too
+            await asyncio.sleep(0.2)  # nobody tells
+        while not story.finished:
+            deed = story.deeds[story.done]
+            story.attempts += 1
+            try:
+                await self._do(story, deed)
+            except _UNKNOWN_OUTCOME as error:
+                self.note(f"user of {story.instance}: {type(deed).__name__}: {type(error).__name__}: {error}")
+                await asyncio.sleep(0.3)
+                continue
+            self.note(f"user of {story.instance}: {type(deed).__name__} done")
+            story.acknowledge()
+
+    async def _do(self, story: Story, deed: Deed) -> None:
+        match deed:
+            case Wait(seconds=seconds):
+                await asyncio.sleep(seconds)
+            case Start():
+                await self._start(story, deed)
+            case SeeStalled():
+                await self._stalls(story)
+            case Result():
+                await self._result(story, self.client.get(story.instance, WORKFLOW))
+            case _:
+                await self._ask(story, deed)
+
+    async def _ask(self, story: Story, deed: Raise | Suspend | Resume | Terminate | Purge) -> None:
+        handle = self.client.get(story.instance, WORKFLOW)
+        match deed:
+            case Raise(name=name):
+                await self._unless_over(story, handle.raise_event(name, name))
+            case Suspend():
+                story.suspended = True
+                await self._unless_over(story, handle.suspend("a break"))
+            case Resume():
+                await self._unless_over(story, handle.resume())
+            case Terminate():
+                story.terminated = True
+                await handle.terminate(reason="enough")
+            case Purge(force=force):
+                try:
+                    await handle.purge(force=force)
+                except NotFoundError:
+                    if story.attempts == 1:
+                        raise
+                story.purged = True
+
+    async def _unless_over(self, story: Story, asking: Any) -> None:
+        try:
+            await asking
+        except InstanceOverError:
+            self.note(f"{story.instance} is over")
+
+    async def _start(self, story: Story, deed: Start) -> None:
+        again = story.attempts > 1
+        if not again:
+            story.starts.append(deed)
+            story.terminated = story.purged = False
+        elif deed.through == "client":
+            story.unsure_starts += 1
+        policy = ReusePolicy(action=ReuseAction.TERMINATE, statuses=LIVE) if deed.replace else ReusePolicy()
+        job = Job(label=deed.message_id, steps=deed.steps)
+        match deed.through:
+            case "client" | "client with id":
+                message_id = deed.message_id if deed.through == "client with id" else None
+                try:
+                    await self.client.start(
+                        WORKFLOW, job, instance_id=story.instance, message_id=message_id, reuse=policy
+                    )
+                except AlreadyExistsError:
+                    if not again:
+                        raise
+                except (UsageError, UnknownWorkflowError) as error:
+                    raise TimeoutError("there is no orchestrator yet") from error
+            case "publisher":
+                await self.publisher.start(
+                    WORKFLOW, job, instance_id=story.instance, message_id=deed.message_id, reuse=policy
+                )
+                await self._appears(story, job)
+            case _:
+                await self._knock(story, deed, job, policy)
+                await self._appears(story, job)
+
+    async def _knock(self, story: Story, deed: Start, job: Job, policy: ReusePolicy) -> None:
+        message = StartMessage(
+            workflow=WORKFLOW, input=encode_payload(job), instance_id=story.instance, reuse=policy
+        )
+        copy = Outgoing(queue=self.names.start, body=encode(message), message_id=deed.message_id)
+        outcomes = await self.broker.publish([copy] * deed.copies)
+        if any(outcome.name != "CONFIRMED" for outcome in outcomes):
+            raise BrokerError("not all copies were confirmed")
+
+    async def _appears(self, story: Story, job: Job) -> None:
+        """A start through the door says nothing of when it takes effect. A broker that is wiped may have lost it, so
+        after a while it is published again, under the same message id."""
+        wanted = bytes(encode_payload(job))
+        looks = 0
+        while looks < _LOOKS or not self.may_be_lost():
+            looks += 1
+            try:
+                status = await self.client.get(story.instance).status()
+            except (NotFoundError, StoreUnavailableError, UsageError):
+                pass
+            else:
+                if status.raw_input == wanted:
+                    return
+            await asyncio.sleep(0.3)  # nobody tells
+        raise TimeoutError("the start has not taken effect")
+
+    async def _stalls(self, story: Story) -> None:
+        while (await self.client.get(story.instance).status()).status is not Status.STALLED:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.5)
+
+    async def _result(self, story: Story, handle: Any) -> None:
+        if story.suspended and story.attempts > 1:
+            await self._unless_over(story, handle.resume())
+        try:
+            value = await handle.result(timeout=60)
+        except WorkflowTerminatedError:
+            fine = story.allows(Status.TERMINATED, None, None)
+            value = "terminated"
+        except WorkflowFailedError as error:
+            value = str(error)
+            fine = story.allows(Status.FAILED, None, value)
+        else:
+            fine = story.allows(Status.COMPLETED, value, None)
+        story.seen = value
+        if not fine:
+            self.complain(f"{story.instance}: the user saw {value!r}, and expected {story.expected}")
+
+
+# Making them up -----------------------------------------------------------------------------------------------------
+
+
+def random_stories(chance: Random, count: int, *, deadly: bool = False) -> list[Story]:
+    stories: list[Story] = []
+    for number in range(count):
+        make = _poisoned_story if chance.random() < 0.04 else _random_story
+        stories.append(make(chance, f"order-{number}", stories, deadly=deadly))
+    return stories
+
+
+def _poisoned_story(chance: Random, instance: str, _: list[Story], *, deadly: bool) -> Story:
+    """Its instance stalls, for the database refuses its data, and can only be terminated."""
+    before = random_steps(chance, instance, depth=0, top=False, deadly=deadly)
+    steps: list[Step] = [*(step for step in before if not isinstance(step, Fail)), Poison()]
+    deeds: list[Deed] = [Wait(chance.uniform(0, 6)), _random_start(chance, instance, steps, 0)]
+    deeds += [SeeStalled(), Wait(chance.uniform(0, 2)), Terminate(), Result()]
+    return Story(instance=instance, deeds=deeds)
+
+
+def _random_story(chance: Random, instance: str, earlier: list[Story], *, deadly: bool) -> Story:
+    steps = random_steps(chance, instance, deadly=deadly)
+    restarts = chance.random() < 0.15
+    deeds: list[Deed] = [Wait(chance.uniform(0, 6)), _random_start(chance, instance, steps, 0)]
+    raises: list[Deed] = []
+    for event in events_expected(steps):
+        raises += [Wait(chance.choice((0.0, 0.5, 2.0))), Raise(event.name)]
+    while chance.random() < 0.25:
+        place = chance.randint(0, len(raises))
+        raises[place:place] = [Suspend(), Wait(chance.uniform(0, 4)), Resume()]
+    deeds += raises
+    if chance.random() < 0.15:
+        deeds += [Suspend()] if chance.random() < 0.3 else []
+        deeds += [Wait(chance.uniform(0, 4)), Terminate()]
+    elif chance.random() < 0.05:
+        deeds += [Wait(chance.uniform(0, 4)), Purge(force=True)]
+        return Story(instance=instance, deeds=deeds)
+    if not restarts or chance.random() < 0.5:
+        deeds.append(Result())
+    if chance.random() < 0.2 and isinstance(deeds[-1], Result):
+        deeds.append(Purge())
+    if restarts:
+        again = random_steps(chance, f"{instance}b")
+        deeds += [Wait(chance.uniform(0, 2)), _random_start(chance, instance, again, 1, replace=True)]
+        deeds += [Raise(event.name) for event in events_expected(again)]
+        deeds.append(Result())
+    if [type(deed) for deed in deeds] == [Wait, Start, Result] and chance.random() < 0.5:
+        # A repetition of a start without an id may start the workflow once more, so nothing else must be asked of it.
+        deeds[1] = Start(steps=steps, through="client", message_id=f"{instance}/0")
+    story = Story(instance=instance, deeds=deeds)
+    if earlier and chance.random() < 0.4:
+        _correspond(chance, story, steps, chance.choice(earlier))
+    return story
+
+
+def _correspond(chance: Random, story: Story, steps: list[Step], other: Story) -> None:
+    """Let the workflow send the other's event, in place of its user."""
+    starts = [deed for deed in other.deeds if isinstance(deed, Start)]
+    raises = [deed for deed in other.deeds if isinstance(deed, Raise)]
+    kinds = (Terminate, Start, Purge)
+    meddled = sum(isinstance(deed, kinds) for deed in other.deeds) > 1 or any(
+        isinstance(deed, Terminate) or (isinstance(deed, Start) and deed.replace) for deed in story.deeds
+    )
+    if len(starts) != 1 or not raises or meddled:
+        return
+    moved = chance.choice(raises)
+    other.deeds.remove(moved)
+    steps.insert(0, Send(to=other.instance, name=moved.name))
+    story.after.append(other)
+
+
+def _random_start(
+    chance: Random, instance: str, steps: list[Step], number: int, *, replace: bool = False
+) -> Start:
+    through = chance.choice(("client with id", "publisher", "door"))
+    return Start(
+        steps=steps,
+        through=through,
+        copies=chance.randint(1, 3) if through == "door" else 1,
+        replace=replace,
+        message_id=f"{instance}/{number}",
+    )

@@ -1,0 +1,16 @@
+from tenuto import App, WorkflowContext
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    names = set(data)
+    if "a" in names:
+        return sorted(names)
+    return [len(names), sum(number for number in {1, 2}), max(names)]

@@ -1,0 +1,16 @@
+from tenuto import App, WorkflowContext
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    open = data.get
+    print = data.get
+    id = open("x")
+    return [id, print("y")]

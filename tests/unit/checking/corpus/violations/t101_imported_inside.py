@@ -1,0 +1,15 @@
+from tenuto import App, WorkflowContext
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    from time import perf_counter
+
+    return perf_counter()  # expect T101

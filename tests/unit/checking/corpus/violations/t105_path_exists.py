@@ -1,0 +1,14 @@
+from tenuto import App, WorkflowContext
+import os.path
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    return os.path.exists("x")  # expect T105

@@ -1,0 +1,15 @@
+from tenuto import App, WorkflowContext
+from pathlib import Path
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    path = Path("x")
+    return path.exists()  # expect T105

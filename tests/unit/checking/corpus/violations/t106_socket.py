@@ -1,0 +1,14 @@
+from tenuto import App, WorkflowContext
+import socket
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    return socket.create_connection(("localhost", 80))  # expect T106

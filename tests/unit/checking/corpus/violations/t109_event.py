@@ -1,0 +1,15 @@
+from tenuto import App, WorkflowContext
+import asyncio
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    event = asyncio.Event()  # expect T109
+    return None

@@ -1,0 +1,14 @@
+from tenuto import App, WorkflowContext
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    ctx.call_child_workflow("other", 1)  # expect T114
+    return None

@@ -1,0 +1,14 @@
+from tenuto import App, WorkflowContext, when_all
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    when_all([ctx.call_activity(act, 1)])  # expect T114
+    return None

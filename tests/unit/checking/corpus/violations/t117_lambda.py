@@ -1,0 +1,13 @@
+from tenuto import App, WorkflowContext
+
+app = App("corpus")
+
+
+@app.activity
+async def act(number: int) -> int:
+    return number
+
+
+@app.workflow
+async def wf(ctx: WorkflowContext, data: dict[str, int]) -> object:
+    return await ctx.call_activity("x", lambda: 1)  # expect T117
