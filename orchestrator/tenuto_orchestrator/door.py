@@ -56,6 +56,8 @@ class Door:
         self._deliveries: list[Delivery] = []
         self._wake = asyncio.Event()
         self._lost = True
+        self.is_open = False
+        """Whether the public queue is consumed."""
 
     async def run(self) -> None:
         """Take in starts until cancelled."""
@@ -74,6 +76,7 @@ class Door:
     async def _serve(self) -> None:
         """Consume until the subscription or the database is lost."""
         subscription = await self._subscribe()
+        self.is_open = True
         try:
             while not self._lost:
                 await self._wake.wait()
@@ -82,6 +85,7 @@ class Door:
                 if deliveries:
                     await self._take_in(subscription, deliveries)
         finally:
+            self.is_open = False
             await subscription.close()
 
     async def _subscribe(self) -> Subscription:

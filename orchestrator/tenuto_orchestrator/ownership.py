@@ -58,6 +58,10 @@ class Ownership:
         self._broker_away = False
         """Partitions cannot be served for the time being, and are left to others."""
         self._checking = False
+        self._sure_until = 0.0
+        """Loop time until which the last beat that the database answered stands."""
+        self._spare = False
+        """There are more orchestrators than partitions, so there need not be one for this process."""
 
     async def run(self) -> None:
         """Beat until cancelled, or until `leave`."""
@@ -87,7 +91,9 @@ class Ownership:
         sent = loop.time()
         cluster = await self._env.store.beat(self._member, lease=self._env.lease, ttl=self._env.lease)
         self._env.clock.correct(cluster, took=loop.time() - sent)
-        self._compare(cluster, sent + self._env.settings.lease)
+        self._sure_until = sent + self._env.settings.lease
+        self._spare = len(cluster.members) > len(cluster.partitions)
+        self._compare(cluster, self._sure_until)
         if self._env.readers.note(cluster.members):
             self._try_held_again()
         if cluster.broker_token != self._guard.token or self._broker_away:
@@ -109,6 +115,17 @@ class Ownership:
             for number, epoch in epochs.items():
                 self._recovering[number] = (epoch, sent + self._env.settings.lease)
                 self._begin(self._recover(number, epoch))
+
+    def unready(self) -> str | None:
+        """Why no partition is served here at present, in words; None: some are, or none need be."""
+        now = asyncio.get_running_loop().time()
+        if self._leaving:
+            return "it is handing its partitions over"
+        if now >= self._sure_until:
+            return "the database has not answered within the lease"
+        if not self._spare and not any(partition.usable() for partition in self._env.owned.values()):
+            return "it owns no partition"
+        return None
 
     async def settled(self) -> None:
         """Wait until what was begun so far, recoveries and hand-overs, is done."""

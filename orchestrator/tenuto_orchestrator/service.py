@@ -61,12 +61,13 @@ class _Parts:
     guard: BrokerGuard
     pipeline: Pipeline
     ownership: Ownership
+    door: Door
     others: Sequence[_Part]
 
     async def run(self) -> None:
         """Run all of them; when one fails, the others end too."""
         async with asyncio.TaskGroup() as group:
-            parts: tuple[_Part, ...] = (self.pipeline, self.ownership, *self.others)
+            parts: tuple[_Part, ...] = (self.pipeline, self.ownership, self.door, *self.others)
             for part in parts:
                 group.create_task(part.run(), name=f"tenuto {type(part).__name__}")
 
@@ -154,6 +155,20 @@ class Orchestrator:
             await asyncio.wait([running.task])
             await running.parts.ownership.abandon()
             running.stopped.set()
+
+    def unready(self) -> str | None:
+        """Why it cannot serve at present, in words; None: it can.
+
+        It can when the database has answered within the lease, it consumes the broker, and it owns partitions (or there
+        are more orchestrators than partitions). What it lacks it goes on trying to get, so it is not to be killed.
+        """
+        if self._running is None:
+            return "it is starting, or has stopped"
+        parts = self._running.parts
+        reason = parts.ownership.unready()
+        if reason is None and not parts.door.is_open:
+            reason = "it does not consume the public queue: the broker is away"
+        return reason
 
     async def wait(self) -> None:
         """Until it is stopped.
@@ -270,7 +285,7 @@ class Orchestrator:
             sources.timers,
             Upkeep(env, guard),
             Retention(env),
-            Door(env, guard, courier),
             watchdog,
         )
-        return _Parts(guard=guard, pipeline=pipeline, ownership=ownership, others=others)
+        door = Door(env, guard, courier)
+        return _Parts(guard=guard, pipeline=pipeline, ownership=ownership, door=door, others=others)

@@ -149,6 +149,12 @@ class Worker:
         """Whether it consumes its pool's queue at present."""
         return self._intake.consuming
 
+    def unready(self) -> str | None:
+        """Why it takes no tasks at present, in words; None: it does."""
+        if self.ready:
+            return None
+        return f"it does not consume the queue of pool {self.pool!r}: the broker is away, or nobody has declared it"
+
     async def until_ready(self) -> None:
         """Wait until it consumes its pool's queue."""
         await self._intake.begun()

@@ -12,18 +12,19 @@ import typer
 
 from tenuto.app import App
 from tenuto.client import Client
+from tenuto.errors import SettingsError
 from tenuto.settings import ClientSettings, GatewaySettings, OrchestratorSettings, WorkerSettings, mask_url
 from tenuto_gateway.cli.command import Shared, command
 from tenuto_gateway.cli.connections import reachable_broker, store_of
 from tenuto_gateway.cli.output import facts, print_plain, say
 from tenuto_gateway.cli.parameters import Target
 from tenuto_gateway.dev import DevServer
-from tenuto_gateway.ensemble import Ensemble, Service, serve
+from tenuto_gateway.ensemble import Ensemble, serve
 from tenuto_gateway.front import gateway_of
 from tenuto_gateway.garbage import collect_seldom
 from tenuto_gateway.http.callers import Scope, new_token
 from tenuto_gateway.targets import load_target
-from tenuto_gateway.watching import metrics_of
+from tenuto_gateway.watching import probed, watched
 from tenuto_orchestrator import Orchestrator
 from tenuto_worker import Worker
 from tenuto_worker.processes import supervise
@@ -89,10 +90,8 @@ async def _orchestrator(shared: Shared, target: Target) -> None:
     app = load_target(target)
     settings = shared.settings(OrchestratorSettings)
     broker, store = reachable_broker(settings, "orchestrator"), store_of(settings)
-    services: list[Service] = [Orchestrator(app, store, broker, settings)]
-    if settings.metrics_port is not None:
-        services += metrics_of(store, broker, settings, port=settings.metrics_port)
-    service = Ensemble([store, broker], services)
+    orchestrator = Orchestrator(app, store, broker, settings)
+    service = Ensemble([store, broker], watched(orchestrator, store, broker, settings))
     await serve(service, ready=_ready(f"orchestrator of the app {app.name} is up"))
 
 
@@ -111,13 +110,18 @@ def _worker(
     settings = shared.settings(WorkerSettings, pool=pool, concurrency=concurrency, processes=processes)
     _warn_of_unused_pool(app, settings.pool)
     if settings.processes > 1:
+        if settings.metrics_port is not None:
+            raise SettingsError(
+                "TENUTO_METRICS_PORT is one port, and several worker processes cannot share it: unset it, or run "
+                "one process in each container (TENUTO_PROCESSES=1) and more containers"
+            )
         return supervise(_child(target, settings, shared), settings.processes)
     return _serve_worker(app, settings)
 
 
 async def _serve_worker(app: App, settings: WorkerSettings) -> None:
     broker = reachable_broker(settings, f"worker {settings.pool}")
-    service = Ensemble([broker], [Worker(app, broker, settings)])
+    service = Ensemble([broker], probed(Worker(app, broker, settings), settings))
     await serve(service, ready=_ready(f"worker of the app {app.name}, pool {settings.pool}, is up"))
 
 

@@ -6,12 +6,15 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from wsgiref.simple_server import WSGIServer
 
 from tenuto.errors import SettingsError
+from tenuto.metrics.probes import Unready, with_probes
 
 if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
     from prometheus_client.registry import Collector
 
 __all__ = ["MetricsServer"]
@@ -20,10 +23,19 @@ _log = logging.getLogger("tenuto.metrics")
 
 
 class MetricsServer:
-    """A service that serves collectors at `/metrics`, from a thread of its own."""
+    """A service that serves collectors at `/metrics`, with the probes, from threads of its own."""
 
-    def __init__(self, collectors: Sequence[Collector], *, port: int, address: str = "") -> None:
-        """`port` 0 takes a free one; see `port` when it has started."""
+    def __init__(
+        self,
+        collectors: Sequence[Collector],
+        *,
+        port: int,
+        address: str = "",
+        unready: Unready = lambda: None,
+    ) -> None:
+        """`port` 0 takes a free one; see `port` when it has started. `unready` answers `/readyz`: why the service whose
+        metrics these are cannot serve; None if it can."""
+        self._unready = unready
         self._collectors = tuple(collectors)
         self._wanted = port
         self._address = address
@@ -56,6 +68,9 @@ class MetricsServer:
             raise SettingsError(
                 f"the metrics port {self._wanted} cannot be had ({error.strerror}); set TENUTO_METRICS_PORT to another"
             ) from error
+        server, _ = self._running
+        metrics = cast("WSGIApplication", server.get_app())
+        server.set_app(with_probes(metrics, self._unready, asyncio.get_running_loop()))
         _log.info("metrics are served on port %d", self.port)
 
     async def stop(self) -> None:
