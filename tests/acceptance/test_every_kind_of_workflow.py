@@ -64,6 +64,7 @@ def orders(number: int) -> list[tuple[Any, Any, Any]]:
     ]
 
 
+@pytest.mark.semantics("Long activities, children, events and timers")
 async def test_every_kind_ends_right_though_processes_are_killed(
     cluster: Cluster, processes: Sequence[Process], client: Client
 ) -> None:
@@ -104,6 +105,7 @@ async def test_a_suspended_instance_stays_so_and_loses_nothing_when_its_owner_di
     assert results == [[0, 1, 2]] * EACH
 
 
+@pytest.mark.semantics("The parent-close policy")
 async def test_terminating_a_parent_ends_its_children_though_their_owner_died(
     cluster: Cluster, processes: Sequence[Process], client: Client
 ) -> None:

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.timeout(300)
 MakeCluster = Callable[[str, str], Cluster]
 
 
+@pytest.mark.semantics("Whatever is killed, restarted or wiped")
 async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     make_cluster: MakeCluster, postgres_url: str, rabbitmq_url: str
 ) -> None:
@@ -39,6 +40,7 @@ async def test_nothing_is_lost_or_doubled_when_processes_are_killed(
     assert set((await cluster.stop()).values()) == {0}
 
 
+@pytest.mark.semantics("orchestrator that dies")
 async def test_an_orchestrator_that_was_frozen_does_no_harm_when_it_wakes(
     make_cluster: MakeCluster, postgres_url: str, rabbitmq_url: str
 ) -> None:

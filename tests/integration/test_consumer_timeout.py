@@ -70,6 +70,7 @@ async def _timeout_passes(broker: Broker) -> None:
     await broker.close()
 
 
+@pytest.mark.semantics("Long activities")
 @pytest.mark.parametrize(("hold_after", "times"), [(0.3, 1), (3600.0, 2)], ids=["held", "not held"])
 async def test_a_long_activity_runs_once_though_the_brokers_consumer_timeout_passes(
     engine: Engine, hold_after: float, times: int

@@ -48,6 +48,7 @@ def test_a_seed_that_failed_once(seed: int) -> None:
     assert verdict.passed, explain(verdict)
 
 
+@pytest.mark.semantics("Whatever is killed, restarted or wiped")
 @pytest.mark.timeout(SECONDS + 900)
 def test_new_seeds() -> None:
     seeds = itertools.count(SystemRandom().randrange(10**9))

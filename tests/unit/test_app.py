@@ -156,6 +156,7 @@ def test_a_name_is_taken_once() -> None:
         app.workflow(name="job")(old_job)
 
 
+@pytest.mark.semantics("Several versions")
 def test_versions() -> None:
     app = App("orders")
     for version in ("1", "3", "2"):

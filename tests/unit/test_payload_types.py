@@ -114,6 +114,7 @@ def within(pair: tuple[Any, st.SearchStrategy[Any]]) -> st.SearchStrategy[tuple[
     return st.one_of([strategy.map(lambda value, hint=shape: (hint, value)) for shape, strategy in shapes])
 
 
+@pytest.mark.semantics("the type that the hint names")
 @given(case=st.sampled_from(SIMPLE).flatmap(within))
 @settings(max_examples=600, deadline=None)
 def test_a_value_comes_back_as_the_type_that_the_hint_names(case: tuple[Any, Any]) -> None:

@@ -1,4 +1,5 @@
-"""What must hold for the project as a whole: the façade, the purity of the core, limits of size, the changelog."""
+"""What must hold for the project as a whole: the façade, the purity of the core, limits of size, the changelog,
+a test for each statement of how Tenuto behaves."""
 
 from __future__ import annotations
 
@@ -203,3 +204,53 @@ def test_changelog_is_in_keep_a_changelog_form() -> None:
         assert re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", version)
     kinds = set(re.findall(r"^### (.*)$", text, flags=re.MULTILINE))
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def statements(page: str) -> Iterator[tuple[str, str]]:
+    """Name (the first words in bold) and text of each item and each row of a table's body."""
+    for text in re.findall(r"^[-*|] (?:.+\n?)(?:^ +.+\n?)*", page, flags=re.MULTILINE):
+        name = re.search(r"\*\*(.+?)\*\*", text, flags=re.DOTALL)
+        yield " ".join(name[1].replace("`", "").rstrip(".").split()) if name else "", text
+
+
+def marked(folder: Path) -> Iterator[tuple[str, str]]:
+    """What tests below a folder are marked with as showing it, and where."""
+    for path in sorted(folder.rglob("test_*.py")):
+        for node in ast.walk(parse(path)):
+            match node:
+                case (
+                    ast.FunctionDef(decorator_list=decorators)
+                    | ast.AsyncFunctionDef(decorator_list=decorators)
+                ):
+                    yield from ((name, f"{relative(path)}::{node.name}") for name in shown(decorators))
+                case _:
+                    pass
+
+
+def shown(decorators: list[ast.expr]) -> Iterator[str]:
+    for decorator in decorators:
+        match decorator:
+            case ast.Call(func=ast.Attribute(attr="semantics"), args=names):
+                yield from (ast.literal_eval(name) for name in names)
+            case _:
+                pass
+
+
+TABLE_HEADS = re.compile(r"^\|.*\n\|[-|]+\n", flags=re.MULTILINE)
+
+
+def test_every_statement_of_how_it_behaves_has_a_test_that_names_it() -> None:
+    page = TABLE_HEADS.sub("", (ROOT / "docs/semantics.md").read_text())
+    names = [name for name, text in statements(page) if not text.endswith("does not exist yet.\n")]
+    assert "" not in names, "each statement of docs/semantics.md begins with, or has, words in bold: its name"
+    assert sorted(names) == sorted(set(names)), "no two statements of docs/semantics.md have one name"
+    tests = dict(marked(ROOT / "tests"))
+    untested = sorted(set(names) - tests.keys())
+    assert not untested, f"mark a test of each with @pytest.mark.semantics(…), or write it: {untested}"
+    unknown = {name: test for name, test in tests.items() if name not in names}
+    assert not unknown, f"docs/semantics.md has no such statement: {unknown}"
+
+
+def test_a_statement_is_read_with_its_name() -> None:
+    page = "- A **wide\n  fan-out**: **that**.\n  More.\n- **`f(x)`.** So.\n| **a**: b | c |\n\nNone.\n* No name.\n"
+    assert [name for name, _ in statements(page)] == ["wide fan-out", "f(x)", "a", ""]

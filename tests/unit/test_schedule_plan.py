@@ -30,6 +30,7 @@ def times(plan: Plan, after: datetime, count: int, *, anchor: datetime = NEW_YEA
     return found
 
 
+@pytest.mark.semantics("cron expression")
 @pytest.mark.parametrize(
     ("cron", "expected"),
     [
@@ -47,10 +48,12 @@ def test_cron_expressions_and_their_nicknames(cron: str, expected: list[str]) ->
     assert times(plan(cron=cron), NEW_YEAR, 2) == expected
 
 
+@pytest.mark.semantics("cron expression")
 def test_a_cron_expression_is_read_in_its_time_zone() -> None:
     assert times(plan(cron="0 3 * * *", time_zone="America/New_York"), NEW_YEAR, 1) == ["01 08:00"]
 
 
+@pytest.mark.semantics("daylight-saving changes")
 @pytest.mark.parametrize(
     ("what", "cron", "after", "expected"),
     [
@@ -67,6 +70,7 @@ def test_daylight_saving_changes_neither_lose_nor_double_a_firing(
     assert times(berlin, after, len(expected)) == expected
 
 
+@pytest.mark.semantics("cron expression")
 def test_intervals_are_counted_from_the_creation_and_know_no_time_zone() -> None:
     every = plan(every=1800.0)
     anchor = NEW_YEAR + timedelta(minutes=7)

@@ -21,6 +21,7 @@ SEED = int(os.environ.get("TENUTO_TEST_CHAOS_SEED", str(random.SystemRandom().ra
 pytestmark = pytest.mark.timeout(SECONDS + 900)
 
 
+@pytest.mark.semantics("Whatever is killed, restarted or wiped")
 async def test_nothing_is_lost_or_doubled_whatever_fails(around: Surroundings) -> None:
     async with Campaign.open(around, seed=SEED, say=print) as campaign:
         report = await campaign.run(SECONDS)

@@ -81,6 +81,7 @@ async def _timers(engine: Engine) -> int:
     return len(await engine.store.timers(range(4), until=later, limit=10))
 
 
+@pytest.mark.semantics("Four timeouts per activity")
 async def test_schedule_to_start_ends_an_activity_that_no_worker_begins(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -113,6 +114,7 @@ async def test_schedule_to_start_does_not_end_what_a_worker_has_begun(
     assert await handle.result(timeout=20) == "it"
 
 
+@pytest.mark.semantics("Four timeouts per activity")
 async def test_schedule_to_close_ends_an_activity_that_runs_too_long(make_engine: MakeEngine) -> None:
     """It is a durable deadline: another owner enforces it."""
     engine = await make_engine(app)
@@ -130,6 +132,7 @@ async def test_schedule_to_close_ends_an_activity_that_runs_too_long(make_engine
     assert await _timers(engine) == 0
 
 
+@pytest.mark.semantics("Four timeouts per activity")
 async def test_schedule_to_close_ends_retries(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -170,6 +173,7 @@ async def counted(ctx: WorkflowContext, last: int) -> list[int]:
     return await ctx.call_activity(counts, last, heartbeat_timeout=1.0)
 
 
+@pytest.mark.semantics("Heartbeats")
 async def test_the_next_attempt_goes_on_from_the_details_of_the_last_heartbeat(
     make_engine: MakeEngine,
 ) -> None:
@@ -241,6 +245,7 @@ async def _counted(what: str) -> None:
     await until(reached)
 
 
+@pytest.mark.semantics("Cancellation")
 @pytest.mark.parametrize("workflow", [waits_long, waits_for_a_thread])
 async def test_running_activities_are_told_to_cancel_when_their_instance_is_terminated(
     make_engine: MakeEngine, workflow: Any
@@ -255,6 +260,7 @@ async def test_running_activities_are_told_to_cancel_when_their_instance_is_term
     assert executions["it begun"] == 1
 
 
+@pytest.mark.semantics("Cancellation")
 async def test_a_purge_by_force_cancels_too(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -265,6 +271,7 @@ async def test_a_purge_by_force_cancels_too(make_engine: MakeEngine) -> None:
     await _counted("it cleaned up")
 
 
+@pytest.mark.semantics("Cancellation")
 async def test_cancelling_the_task_in_the_workflow_cancels_the_activity(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -276,6 +283,7 @@ async def test_cancelling_the_task_in_the_workflow_cancels_the_activity(make_eng
     assert (await engine.record(handle.instance_id)).status is Status.RUNNING
 
 
+@pytest.mark.semantics("Cancellation")
 async def test_an_activity_whose_attempt_has_timed_out_at_its_owner_is_cancelled(
     make_engine: MakeEngine,
 ) -> None:
@@ -315,6 +323,7 @@ async def _held(engine: Engine) -> None:
     await until(reached)
 
 
+@pytest.mark.semantics("Long activities")
 async def test_a_task_whose_worker_dies_with_it_while_it_is_held_is_sent_again(
     make_engine: MakeEngine, gate: asyncio.Event
 ) -> None:
@@ -338,6 +347,7 @@ async def test_a_task_whose_worker_dies_with_it_while_it_is_held_is_sent_again(
     assert await _timers(engine) == 0
 
 
+@pytest.mark.semantics("Long activities")
 async def test_a_hold_outlives_its_owner(make_engine: MakeEngine, gate: asyncio.Event) -> None:
     """It gets a full fresh period after its partition changed owner: it runs once."""
     engine = await make_engine(app, resend_after=3600.0)
@@ -385,6 +395,7 @@ async def hopeless(ctx: WorkflowContext, name: str) -> str:
     return "never"
 
 
+@pytest.mark.semantics("retry policy")
 async def test_a_non_retryable_error_is_never_retried(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -424,6 +435,7 @@ async def test_an_activity_raises_an_event_on_its_workflow(make_engine: MakeEngi
     assert await handle.result(timeout=20) == {"page": 1}
 
 
+@pytest.mark.semantics("A task that kills its worker")
 async def test_a_task_that_kills_its_worker_again_and_again_is_a_failed_activity_and_a_dead_letter(
     make_engine: MakeEngine,
 ) -> None:

@@ -52,6 +52,7 @@ def break_instance(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return broken
 
 
+@pytest.mark.semantics("Only what the code lets out fails a workflow")
 async def test_a_start_whose_first_turn_breaks_the_engine_is_seen_and_can_be_terminated(
     make_engine: MakeEngine, break_instance: set[str]
 ) -> None:
@@ -69,6 +70,7 @@ async def test_a_start_whose_first_turn_breaks_the_engine_is_seen_and_can_be_ter
     await engine.status("broken", Status.TERMINATED)
 
 
+@pytest.mark.semantics("Only what the code lets out fails a workflow")
 async def test_it_goes_on_when_the_bug_is_gone(make_engine: MakeEngine, break_instance: set[str]) -> None:
     engine = await make_engine(app)
     orchestrator = await engine.orchestrator()

@@ -53,6 +53,7 @@ async def listed(engine: Engine, *statuses: Status) -> list[str]:
     return sorted([each.instance_id async for each in engine.client.list(where)])
 
 
+@pytest.mark.semantics("Over a filter")
 async def test_every_verb_goes_over_a_filter(engine: Engine) -> None:
     """Bulk operations over a filter; all idempotent."""
     client = engine.client
@@ -100,6 +101,7 @@ async def test_one_insert_and_one_bell_per_partition_for_a_page(engine: Engine) 
     await until(all_suspended)
 
 
+@pytest.mark.semantics("Over a filter")
 async def test_what_has_become_another_run_meanwhile_is_left_alone(engine: Engine) -> None:
     """The listing showed one run, and another has taken its place when the letter comes."""
     (instance,) = await start(engine, 1, instance_id="one")
@@ -140,6 +142,7 @@ async def test_purge_by_age(engine: Engine) -> None:
     assert await listed(engine) == ["False"]
 
 
+@pytest.mark.semantics("Retention")
 async def test_retention_is_per_terminal_status(make_engine: MakeEngine) -> None:
     """Retention per terminal status, off by default."""
     engine = await make_engine(app)

@@ -109,6 +109,7 @@ async def engine(make_engine: MakeEngine) -> Engine:
     return engine
 
 
+@pytest.mark.semantics("default id")
 async def test_a_retry_is_a_child_with_a_fresh_id(engine: Engine) -> None:
     handle = await engine.client.start(retries, None, instance_id="parent")
     last = await handle.result(timeout=20)
@@ -120,6 +121,7 @@ async def test_a_retry_is_a_child_with_a_fresh_id(engine: Engine) -> None:
     assert {one.status for one in children} == {Status.FAILED, Status.COMPLETED}
 
 
+@pytest.mark.semantics("A child whose id a live instance has")
 async def test_a_child_id_that_a_live_instance_has_fails_that_call_at_once_and_nothing_else(
     engine: Engine,
 ) -> None:
@@ -131,6 +133,7 @@ async def test_a_child_id_that_a_live_instance_has_fails_that_call_at_once_and_n
     assert (await taken.status()).status is Status.RUNNING
 
 
+@pytest.mark.semantics("A child whose id a live instance has")
 async def test_a_child_id_that_a_terminal_instance_has_is_replaced(engine: Engine) -> None:
     old = await engine.client.start(listens, None, instance_id="mine")
     await old.terminate()
@@ -147,6 +150,7 @@ async def test_a_child_id_that_a_terminal_instance_has_is_replaced(engine: Engin
     assert await parent.result(timeout=20) == ["mine", "mine-too"]
 
 
+@pytest.mark.semantics("The parent-close policy")
 @pytest.mark.parametrize("how", ["return", "fail", "again", "terminate"])
 async def test_the_parent_close_policy(engine: Engine, how: str) -> None:
     """Terminate (the default), or abandon: on completion, failure, continue-as-new and termination."""
@@ -170,6 +174,7 @@ async def test_the_parent_close_policy(engine: Engine, how: str) -> None:
         assert "its parent" in ((await engine.record("dropped")).reason or "")
 
 
+@pytest.mark.semantics("The outcome of a child that ends while its parent continues as new")
 async def test_a_child_that_ends_while_its_parent_continues_as_new_answers_nobody(engine: Engine) -> None:
     """Regression of other engines: the answer belongs to the old generation, and the new one must not take it."""
     parent = await engine.client.start(moves_on, 0, instance_id="parent")
@@ -185,6 +190,7 @@ async def test_a_child_that_ends_while_its_parent_continues_as_new_answers_nobod
     assert await parent.result(timeout=20) == [2, "in time"]
 
 
+@pytest.mark.semantics("Terminate")
 @pytest.mark.parametrize("moment", ["before the child is told", "while the cascade runs"])
 async def test_the_cascade_of_terminate_survives_crashes(make_engine: MakeEngine, moment: str) -> None:
     """Regression of other engines: an instance runs for ever after its parent was terminated."""
@@ -207,6 +213,7 @@ async def test_the_cascade_of_terminate_survives_crashes(make_engine: MakeEngine
         assert "enough" in (record.reason or "")
 
 
+@pytest.mark.semantics("Purge")
 @pytest.mark.parametrize("moment", [1, 2])
 async def test_the_cascade_of_purge_survives_crashes(make_engine: MakeEngine, moment: int) -> None:
     engine = await make_engine(app)
@@ -231,6 +238,7 @@ async def test_the_cascade_of_purge_survives_crashes(make_engine: MakeEngine, mo
     await asyncio.gather(purge, return_exceptions=True)
 
 
+@pytest.mark.semantics("terminated child")
 async def test_the_parent_of_a_terminated_child_does_not_wait_for_ever(engine: Engine) -> None:
     """Regression of other engines. It hears that the child was terminated, and why."""
     parent = await engine.client.start(family, ["child"], instance_id="parent")

@@ -104,6 +104,7 @@ async def shows(engine: Engine, instance: str, status: bytes) -> None:
     await until(does)
 
 
+@pytest.mark.semantics("async with ctx.lock(key)")
 async def test_only_one_instance_at_a_time_holds_a_lock(engine: Engine) -> None:
     handles = [await engine.client.start(prints, str(number)) for number in range(5)]
     await asyncio.gather(*(handle.result(timeout=20) for handle in handles))
@@ -113,6 +114,7 @@ async def test_only_one_instance_at_a_time_holds_a_lock(engine: Engine) -> None:
     await gone(engine, lock_instance("printer"))
 
 
+@pytest.mark.semantics("released")
 @pytest.mark.parametrize("how", ["return", "fail", "terminate", "purge", "again"])
 async def test_a_lock_is_released_however_its_holder_ends(engine: Engine, how: str) -> None:
     """Released in every terminal state of the holder, and on continue-as-new."""
@@ -131,6 +133,7 @@ async def test_a_lock_is_released_however_its_holder_ends(engine: Engine, how: s
     assert log == ["next begins", "next ends"]
 
 
+@pytest.mark.semantics("A wait for a lock")
 async def test_a_wait_for_a_lock_times_out_and_leaves_the_queue(engine: Engine) -> None:
     holder = await engine.client.start(keeps_printer, "return", instance_id="holder")
     await shows(engine, "holder", b'"has it"')
@@ -140,6 +143,7 @@ async def test_a_wait_for_a_lock_times_out_and_leaves_the_queue(engine: Engine) 
     await gone(engine, lock_instance("printer"))
 
 
+@pytest.mark.semantics("durable")
 async def test_a_lock_survives_its_orchestrator(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     first = await engine.orchestrator()
@@ -163,6 +167,7 @@ async def test_built_in_instances_are_hidden_from_listings(engine: Engine) -> No
     assert sorted(everything) == ["holder", lock_instance("printer")]
 
 
+@pytest.mark.semantics("A Saga", "compensate_on_terminate=True")
 @pytest.mark.parametrize("how", ["fail", "terminate", "purge"])
 async def test_a_saga_is_undone_in_reverse_however_its_instance_ends_badly(engine: Engine, how: str) -> None:
     handle = await engine.client.start(trip, how, instance_id="trip")
@@ -185,6 +190,7 @@ async def test_a_saga_is_undone_in_reverse_however_its_instance_ends_badly(engin
     assert log == ["cancel car", "cancel hotel", "cancel hotel", "cancel flight"]
 
 
+@pytest.mark.semantics("detached start")
 async def test_a_detached_start_is_not_waited_for_and_lives_on(engine: Engine) -> None:
     handle = await engine.client.start(starts_others, ["one", "two"])
     assert await handle.result(timeout=20) == ["one", "two"]
@@ -197,6 +203,7 @@ async def test_a_detached_start_is_not_waited_for_and_lives_on(engine: Engine) -
         assert await other.result(timeout=20) == name
 
 
+@pytest.mark.semantics("detached start")
 async def test_a_detached_start_of_an_id_that_a_live_instance_has_starts_nothing(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -133,6 +133,7 @@ async def test_a_failure_is_replied(engine: Engine, outsider: Outsider) -> None:
     assert reply["failure"]["message"] == "sorry"
 
 
+@pytest.mark.semantics("message_id")
 async def test_a_message_id_starts_once_even_after_the_end(engine: Engine, outsider: Outsider) -> None:
     """Rule N2; and the duplicate is answered again."""
     message: dict[str, Any] = {"workflow": "greeting", "input": "Ada"}

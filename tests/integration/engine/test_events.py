@@ -73,12 +73,14 @@ async def engine(make_engine: MakeEngine) -> Engine:
     return engine
 
 
+@pytest.mark.semantics("Events come")
 async def test_an_activity_raises_an_event(engine: Engine) -> None:
     """Events come from clients, from other workflows, from activities."""
     handle = await engine.client.start(asks)
     assert await handle.result(timeout=20) == {"by": "activity"}
 
 
+@pytest.mark.semantics("Events come", "First in, first out")
 async def test_parallel_waiters_are_served_in_order_one_event_each(engine: Engine) -> None:
     """n parallel waiters of one name get n events, first in, first out, however they are batched."""
     handle = await engine.client.start(takes, 20)
@@ -87,6 +89,7 @@ async def test_parallel_waiters_are_served_in_order_one_event_each(engine: Engin
     assert await handle.result(timeout=20) == list(range(20))
 
 
+@pytest.mark.semantics("event with a message_id")
 @pytest.mark.parametrize("wait", [True, False])
 async def test_a_redelivered_event_arrives_once(engine: Engine, *, wait: bool) -> None:
     """The same message id, rule N2: also after the first has been taken, and beside a start of that id."""
@@ -102,6 +105,7 @@ async def test_a_redelivered_event_arrives_once(engine: Engine, *, wait: bool) -
     )  # the instance is over; this is no news
 
 
+@pytest.mark.semantics("To an unknown instance")
 async def test_events_to_nobody_are_dropped_with_a_log_line(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,6 +123,7 @@ async def test_events_to_nobody_are_dropped_with_a_log_line(
     await until(both)
 
 
+@pytest.mark.semantics("wait that timed out")
 async def test_a_wait_of_no_time_takes_only_what_is_there(engine: Engine) -> None:
     """`timeout=0` raises `TimeoutError` if nothing is there; events that came before the wait are kept."""
     handle = await engine.client.start(polls)
@@ -129,6 +134,7 @@ async def test_a_wait_of_no_time_takes_only_what_is_there(engine: Engine) -> Non
     assert await handle.result(timeout=20) == [0, False, "last"]
 
 
+@pytest.mark.semantics("Events that nobody took are carried over")
 async def test_no_event_is_lost_across_continue_as_new(engine: Engine) -> None:
     """Unconsumed events are carried over in arrival order, while more arrive."""
     handle = await engine.client.start(one_per_generation, [])
@@ -146,6 +152,7 @@ async def test_no_event_is_lost_across_continue_as_new(engine: Engine) -> None:
     assert names[0] == "other", "it is carried along"
 
 
+@pytest.mark.semantics("Events that nobody took are carried over")
 async def test_events_outlive_their_orchestrator_between_two_generations(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     first = await engine.orchestrator()

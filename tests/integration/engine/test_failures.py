@@ -48,6 +48,7 @@ async def engine(make_engine: MakeEngine) -> Engine:
     return engine
 
 
+@pytest.mark.semantics("failed activity")
 async def test_an_activitys_failure_is_told_with_type_message_stack_and_causes(engine: Engine) -> None:
     handle = await engine.client.start(tells, "activity")
     assert await handle.result(timeout=20) == [
@@ -57,6 +58,7 @@ async def test_an_activitys_failure_is_told_with_type_message_stack_and_causes(e
     ]
 
 
+@pytest.mark.semantics("failed activity")
 async def test_a_childs_failure_is_told_with_all_that_caused_it(engine: Engine) -> None:
     handle = await engine.client.start(tells, "child")
     error, (kind, message, _), *causes = await handle.result(timeout=20)
@@ -65,6 +67,7 @@ async def test_a_childs_failure_is_told_with_all_that_caused_it(engine: Engine) 
     assert [cause[:2] for cause in causes] == [["ValueError", "the failure"], ["KeyError", "'the cause'"]]
 
 
+@pytest.mark.semantics("failed activity")
 async def test_uncaught_they_fail_the_workflow(engine: Engine) -> None:
     handle = await engine.client.start(fails)
     with pytest.raises(WorkflowFailedError, match="the failure"):

@@ -67,6 +67,7 @@ async def ten_thousand(ctx: WorkflowContext, timers: int) -> int:
     return len([await ctx.wait_for_external_event("go") for _ in range(500)])
 
 
+@pytest.mark.semantics("A wide fan-out")
 async def test_a_wide_fan_out_does_not_starve_small_workflows(
     make_engine: MakeEngine, gate: asyncio.Event
 ) -> None:
@@ -96,6 +97,25 @@ async def test_a_wide_fan_out_does_not_starve_small_workflows(
     await until(emptied)
 
 
+@pytest.mark.semantics("A wide fan-out")
+async def test_a_fan_out_of_a_hundred_thousand_does_not_starve_small_workflows(
+    make_engine: MakeEngine, gate: asyncio.Event
+) -> None:
+    """None of its activities ends before the small ones have; then it is terminated, which takes one commit."""
+    engine = await make_engine(app, replay_check="never", lease=60.0)
+    await engine.orchestrator()
+    await engine.worker(concurrency=2_000)
+    big = await engine.client.start(wide, 100_000, wait=False)
+    handles = [await engine.client.start(small, 5, timeout=60) for _ in range(10)]
+    await big.started(timeout=60)
+    handles += [await engine.client.start(small, 5, timeout=60) for _ in range(10)]
+    assert [await handle.result(timeout=60) for handle in handles] == [5] * 20
+    assert done["slow"] == 0
+    await big.terminate(timeout=60)
+    gate.set()
+
+
+@pytest.mark.semantics("A wide fan-out")
 async def test_what_is_held_back_of_a_fan_out_survives_a_takeover(
     make_engine: MakeEngine, gate: asyncio.Event
 ) -> None:
@@ -129,6 +149,7 @@ async def test_what_is_held_back_of_a_fan_out_goes_with_its_instance(
     assert done["slow"] <= WINDOW
 
 
+@pytest.mark.semantics("Ten thousand commands in one turn")
 async def test_ten_thousand_commands_in_one_turn_commit_on_every_store(make_engine: MakeEngine) -> None:
     engine = await make_engine(app, replay_check="never")
     await engine.orchestrator()

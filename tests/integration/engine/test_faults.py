@@ -80,6 +80,7 @@ async def _started(engine: Engine, count: int) -> None:
     await until(reached)
 
 
+@pytest.mark.semantics("Timers", "orchestrator that dies")
 async def test_takeover_goes_on_with_everything(make_engine: MakeEngine, gate: asyncio.Event) -> None:
     """Pending activities, timers and letters all outlive their owner (rule O2)."""
     engine = await make_engine(app)
@@ -99,6 +100,7 @@ async def test_takeover_goes_on_with_everything(make_engine: MakeEngine, gate: a
     assert await waiting.result(timeout=20) == "kept"
 
 
+@pytest.mark.semantics("orchestrator that dies")
 async def test_two_share_and_one_takes_over(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     first, second = await engine.orchestrator(), await engine.orchestrator()
@@ -203,6 +205,7 @@ async def test_data_that_the_database_refuses_stalls_one_instance(make_engine: M
     assert await victim.result(timeout=20) == 7
 
 
+@pytest.mark.semantics("broker that has lost its memory")
 async def test_a_wiped_broker_is_noticed_and_everything_is_sent_again(
     make_engine: MakeEngine, gate: asyncio.Event
 ) -> None:
@@ -238,6 +241,7 @@ async def _wipe(engine: Engine) -> None:
     await broker.close()
 
 
+@pytest.mark.semantics("broker that has lost its memory")
 async def test_a_purged_pool_queue_loses_nothing(make_engine: MakeEngine) -> None:
     """Rule B2: what is unanswered for long, on no queue and held by no worker, is sent again."""
     engine = await make_engine(app, resend_after=0.5)
@@ -273,6 +277,7 @@ async def test_what_a_worker_holds_is_not_sent_again(make_engine: MakeEngine, ga
     assert list(executions.values()) == [1]
 
 
+@pytest.mark.semantics("broker that has lost its memory")
 async def test_a_lost_turn_queue_is_made_again(make_engine: MakeEngine, gate: asyncio.Event) -> None:
     engine = await make_engine(app, resend_after=1.0)
     await engine.orchestrator()
@@ -288,6 +293,7 @@ async def test_a_lost_turn_queue_is_made_again(make_engine: MakeEngine, gate: as
     assert await handle.result(timeout=20) == 2
 
 
+@pytest.mark.semantics("An unknown workflow name")
 async def test_an_unknown_workflow_stalls_and_goes_on_when_its_code_arrives(make_engine: MakeEngine) -> None:
     old = App("faults")
     engine = await make_engine(app)
@@ -314,6 +320,7 @@ async def _start_unchecked(engine: Engine, workflow: str, payload: bytes) -> str
     return "unknown"
 
 
+@pytest.mark.semantics("A mismatch")
 async def test_code_that_does_not_fit_stalls_and_loses_nothing(
     make_engine: MakeEngine, gate: asyncio.Event
 ) -> None:
@@ -343,6 +350,7 @@ async def test_code_that_does_not_fit_stalls_and_loses_nothing(
     assert list(executions.values()) == [1, 1]
 
 
+@pytest.mark.semantics("Terminate")
 async def test_a_stalled_instance_can_be_terminated(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator(App("empty"))

@@ -27,7 +27,7 @@ from tenuto import (
 )
 from tenuto.core.events import ActivityRetried, TimerFired, TurnStarted
 from tenuto.core.letters import ReusePolicy
-from tenuto.core.status import TERMINAL, ReuseAction, Status
+from tenuto.core.status import ReuseAction, Status
 from tenuto.store.protocol import InstanceFilter
 from tests.integration.engine.conftest import MakeEngine
 from tests.support.engine import Engine, until
@@ -73,6 +73,11 @@ async def third_time_lucky(_: None) -> str:
     if attempt < 3:
         raise RuntimeError(f"attempt {attempt}")
     return f"attempt {attempt}"
+
+
+@app.workflow
+async def stalls(ctx: WorkflowContext) -> None:
+    await asyncio.sleep(0)  # what stalls it
 
 
 @app.workflow
@@ -162,18 +167,21 @@ async def test_chaining(engine: Engine) -> None:
     assert calls["double"] == 5
 
 
+@pytest.mark.semantics("when_all")
 async def test_fan_out_and_fan_in(engine: Engine) -> None:
     handle = await engine.client.start(fan_out, 50)
     assert await handle.result(timeout=20) == sum(2 * number for number in range(50))
     assert calls["double"] == 50
 
 
+@pytest.mark.semantics("Timers")
 async def test_a_durable_timer(engine: Engine) -> None:
     handle = await engine.client.start(naps, 0.3)
     assert await handle.result(timeout=20) == "True"
     assert any(isinstance(event, TimerFired) for event in await handle.history())
 
 
+@pytest.mark.semantics("Payloads arrive")
 @pytest.mark.parametrize("payload", [{"a": 1}, 0, "", False, None])
 async def test_an_external_event_arrives_as_sent(engine: Engine, payload: object) -> None:
     handle = await engine.client.start(waits, 60.0)
@@ -181,11 +189,13 @@ async def test_an_external_event_arrives_as_sent(engine: Engine, payload: object
     assert await handle.result(timeout=20) == payload
 
 
+@pytest.mark.semantics("wait that timed out")
 async def test_an_external_event_times_out(engine: Engine) -> None:
     handle = await engine.client.start(waits, 0.1)
     assert await handle.result(timeout=20) == "timed out"
 
 
+@pytest.mark.semantics("wait that timed out")
 async def test_a_resolved_wait_leaves_no_timer(engine: Engine) -> None:
     handle = await engine.client.start(waits, 3600.0)
     await handle.raise_event("go", 1)
@@ -194,17 +204,20 @@ async def test_a_resolved_wait_leaves_no_timer(engine: Engine) -> None:
     assert not (await engine.store.recovery(number, inbox=10, timers=10)).timers
 
 
+@pytest.mark.semantics("Events come")
 async def test_an_event_from_one_workflow_to_another(engine: Engine) -> None:
     receiver = await engine.client.start(waits, 60.0, instance_id="receiver")
     sender = await engine.client.start(sends, "receiver")
     assert await receiver.result(timeout=20) == {"from": sender.instance_id}
 
 
+@pytest.mark.semantics("when_any")
 async def test_the_first_of_several_wins(engine: Engine) -> None:
     handle = await engine.client.start(races, None)
     assert await handle.result(timeout=20) == "work 8"
 
 
+@pytest.mark.semantics("child")
 async def test_child_workflows(engine: Engine) -> None:
     handle = await engine.client.start(parent, 1)
     assert await handle.result(timeout=20) == [32, 64, 96]
@@ -223,11 +236,13 @@ async def test_a_failure_reaches_the_client_with_its_cause(engine: Engine) -> No
     assert (failure.cause.type, failure.cause.message) == ("ValueError", "out of stock")
 
 
+@pytest.mark.semantics("child")
 async def test_a_childs_failure_can_be_caught(engine: Engine) -> None:
     handle = await engine.client.start(catches, "nope")
     assert "nope" in await handle.result(timeout=20)
 
 
+@pytest.mark.semantics("The idempotency key")
 async def test_retries_with_one_idempotency_key(engine: Engine) -> None:
     handle = await engine.client.start(retries, None)
     assert await handle.result(timeout=20) == "attempt 3"
@@ -236,6 +251,7 @@ async def test_retries_with_one_idempotency_key(engine: Engine) -> None:
     assert [event.attempt for event in retried] == [2, 3]
 
 
+@pytest.mark.semantics("new generation")
 async def test_continue_as_new_keeps_one_generations_history(engine: Engine) -> None:
     handle = await engine.client.start(counts_down, 5)
     assert await handle.result(timeout=20) == "lift-off"
@@ -245,6 +261,7 @@ async def test_continue_as_new_keeps_one_generations_history(engine: Engine) -> 
     assert len(await engine.store.history(handle.instance_id)) <= 2
 
 
+@pytest.mark.semantics("Suspend")
 async def test_suspend_keeps_and_resume_delivers(engine: Engine) -> None:
     handle = await engine.client.start(waits, None)
     await handle.suspend("lunch")
@@ -257,6 +274,7 @@ async def test_suspend_keeps_and_resume_delivers(engine: Engine) -> None:
     assert await handle.result(timeout=20) == "kept"
 
 
+@pytest.mark.semantics("Terminate")
 async def test_terminate_reaches_the_children(engine: Engine) -> None:
     children = [f"child-{number}" for number in range(3)]
     handle = await engine.client.start(has_waiting_children, children)
@@ -269,6 +287,7 @@ async def test_terminate_reaches_the_children(engine: Engine) -> None:
         await engine.status(child, Status.TERMINATED)
 
 
+@pytest.mark.semantics("terminated child")
 async def test_a_terminated_child_surfaces_in_its_parent(engine: Engine) -> None:
     handle = await engine.client.start(has_waiting_children, ["alone"])
     await engine.status("alone", Status.RUNNING)
@@ -280,6 +299,7 @@ async def test_a_terminated_child_surfaces_in_its_parent(engine: Engine) -> None
     assert "not needed" in caught.value.failure.message
 
 
+@pytest.mark.semantics("Purge")
 async def test_purge_deletes_the_instance_and_its_children(engine: Engine) -> None:
     handle = await engine.client.start(parent, 1, instance_id="family")
     await handle.result(timeout=20)
@@ -294,6 +314,7 @@ async def test_purge_deletes_the_instance_and_its_children(engine: Engine) -> No
     assert await until(gone)
 
 
+@pytest.mark.semantics("Purge")
 async def test_purge_of_a_live_instance_needs_force(engine: Engine) -> None:
     handle = await engine.client.start(waits, None)
     with pytest.raises(RequestError, match="terminate"):
@@ -303,6 +324,7 @@ async def test_purge_of_a_live_instance_needs_force(engine: Engine) -> None:
         await handle.status()
 
 
+@pytest.mark.semantics("To an unknown instance")
 async def test_requests_to_what_is_over_or_not_there(engine: Engine) -> None:
     handle = await engine.client.start(chain, 1)
     await handle.result(timeout=20)
@@ -312,7 +334,8 @@ async def test_requests_to_what_is_over_or_not_there(engine: Engine) -> None:
         await engine.client.get("nobody").raise_event("go", 1)
 
 
-@pytest.mark.parametrize("status", sorted(TERMINAL | {Status.RUNNING, Status.SUSPENDED}))
+@pytest.mark.semantics("An id that is taken", "statuses")
+@pytest.mark.parametrize("status", list(Status))
 @pytest.mark.parametrize("action", list(ReuseAction))
 async def test_reuse_of_an_id(engine: Engine, action: ReuseAction, status: Status) -> None:
     first = await _in_status(engine, status)
@@ -338,6 +361,10 @@ async def _in_status(engine: Engine, status: Status) -> Any:
             handle: Any = await engine.client.start(chain, 0, instance_id="reused")
         case Status.FAILED:
             handle = await engine.client.start(unhappy, "x", instance_id="reused")
+        case Status.PENDING:
+            handle = await engine.client.start(chain, 0, instance_id="reused", delay=3600)
+        case Status.STALLED:
+            handle = await engine.client.start(stalls, None, instance_id="reused")
         case _:
             handle = await engine.client.start(waits, None, instance_id="reused")
             if status is Status.TERMINATED:

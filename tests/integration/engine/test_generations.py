@@ -62,6 +62,7 @@ async def engine(make_engine: MakeEngine) -> Engine:
     return engine
 
 
+@pytest.mark.semantics("terminate in the same batch")
 async def test_a_tight_loop_of_continue_as_new_starves_nobody(make_engine: MakeEngine) -> None:
     """The loop goes on all the while, in the same partitions, and the others end."""
     engine = await make_engine(app, partitions=1, batch=2, replay_check="never")
@@ -81,12 +82,14 @@ async def test_a_tight_loop_of_continue_as_new_starves_nobody(make_engine: MakeE
     assert await loop.result(timeout=20) > rounds
 
 
+@pytest.mark.semantics("terminate in the same batch")
 async def test_a_tight_loop_can_be_terminated(engine: Engine) -> None:
     loop = await engine.client.start(loops, 0)
     await loop.terminate(reason="enough")
     assert (await engine.status(loop.instance_id, Status.TERMINATED)).reason == "enough"
 
 
+@pytest.mark.semantics("The outcome of a child that ends while its parent continues as new")
 async def test_a_child_that_ends_while_its_parent_continues_as_new(engine: Engine) -> None:
     """Its outcome is for the old generation, and dropped; neither of them waits for ever."""
     for _ in range(5):
@@ -136,6 +139,7 @@ class ByHand:
         await self.broker.publish([Outgoing(queue=task.reply_to, body=encode(Results(results=[result])))])
 
 
+@pytest.mark.semantics("Answers and timers of an older generation")
 async def test_answers_that_come_twice_count_once_also_after_a_hand_over(make_engine: MakeEngine) -> None:
     """Duplicate completions: before and after another orchestrator took over."""
     engine = await make_engine(app)
@@ -156,6 +160,7 @@ async def test_answers_that_come_twice_count_once_also_after_a_hand_over(make_en
     await worker.broker.close()
 
 
+@pytest.mark.semantics("Terminate")
 async def test_nothing_goes_on_after_a_terminate(make_engine: MakeEngine) -> None:
     """An answer that comes after it is dropped: no instance runs for ever after terminate."""
     engine = await make_engine(app, partitions=1)  # so that what comes later is dealt with later

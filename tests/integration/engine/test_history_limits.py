@@ -28,6 +28,7 @@ def _collects(*, anew: bool) -> App:
     return app
 
 
+@pytest.mark.semantics("The length of a history")
 async def test_a_long_history_is_warned_of_and_then_stalls(
     make_engine: MakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,6 +51,7 @@ async def test_a_long_history_is_warned_of_and_then_stalls(
     assert await handle.result(timeout=20) == [1, 2, 3], "the turn that ends it passes, too"
 
 
+@pytest.mark.semantics("The length of a history")
 async def test_a_history_that_begins_anew_has_no_limit(make_engine: MakeEngine) -> None:
     engine = await make_engine(_collects(anew=True), history_limit=4)
     await engine.orchestrator()
@@ -85,6 +87,7 @@ async def full(make_engine: MakeEngine) -> Engine:
     return engine
 
 
+@pytest.mark.semantics("Events waiting for an instance")
 async def test_more_events_than_may_wait_are_refused(full: Engine, caplog: pytest.LogCaptureFixture) -> None:
     """Events per instance: an error at the door; from another workflow, a log line."""
     caplog.set_level(logging.WARNING)
@@ -98,6 +101,7 @@ async def test_more_events_than_may_wait_are_refused(full: Engine, caplog: pytes
     assert [text for text in caplog.messages if text.startswith("event 'item' dropped: 2 events wait")]
 
 
+@pytest.mark.semantics("Events waiting for an instance")
 async def test_events_that_are_held_while_suspended_count_too(make_engine: MakeEngine) -> None:
     engine = await make_engine(_keeps(), waiting_events=2)
     await engine.orchestrator()

@@ -54,6 +54,7 @@ async def names_a_pool(ctx: WorkflowContext, pool: str) -> int:
     return await ctx.call_activity(add, 1, pool=pool)
 
 
+@pytest.mark.semantics("An id that is taken")
 async def test_two_starts_of_one_id_at_the_same_time(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()

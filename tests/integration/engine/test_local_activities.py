@@ -138,6 +138,7 @@ async def _begun(count: int) -> None:
     await until(reached)
 
 
+@pytest.mark.semantics("local activity")
 async def test_a_local_activity_needs_no_worker_and_stands_in_the_history_as_local(
     make_engine: MakeEngine,
 ) -> None:
@@ -155,6 +156,7 @@ async def test_a_local_activity_needs_no_worker_and_stands_in_the_history_as_loc
     await until(outbox_is_empty)
 
 
+@pytest.mark.semantics("local activity")
 async def test_a_call_may_say_otherwise_than_its_activity(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -167,6 +169,7 @@ async def test_a_call_may_say_otherwise_than_its_activity(make_engine: MakeEngin
     assert await handle.result(timeout=20) == 2
 
 
+@pytest.mark.semantics("The same rules")
 async def test_a_plain_function_runs_in_a_thread(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -174,6 +177,7 @@ async def test_a_plain_function_runs_in_a_thread(make_engine: MakeEngine) -> Non
     assert await handle.result(timeout=20) is True
 
 
+@pytest.mark.semantics("The same rules")
 async def test_the_same_retry_timeout_and_failure_rules_hold(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -187,6 +191,7 @@ async def test_the_same_retry_timeout_and_failure_rules_hold(make_engine: MakeEn
     assert await never.result(timeout=20) == "NonRetryableError"
 
 
+@pytest.mark.semantics("result is committed")
 async def test_a_result_is_committed_before_the_code_goes_on(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     engines[:] = [engine]
@@ -203,6 +208,7 @@ async def test_a_result_is_committed_before_the_code_goes_on(make_engine: MakeEn
     assert counts == [(1, 0), (2, 1), (3, 2)]
 
 
+@pytest.mark.semantics("No batch waits for one")
 async def test_no_batch_waits_for_a_local_activity(make_engine: MakeEngine, gate: asyncio.Event) -> None:
     engine = await make_engine(app, partitions=1)
     await engine.orchestrator()
@@ -215,6 +221,7 @@ async def test_no_batch_waits_for_a_local_activity(make_engine: MakeEngine, gate
     assert await waiting.result(timeout=20) == 3
 
 
+@pytest.mark.semantics("runs at least once")
 async def test_whoever_recovers_a_partition_runs_again_what_was_not_answered(
     make_engine: MakeEngine, gate: asyncio.Event
 ) -> None:
@@ -266,6 +273,7 @@ async def test_one_that_nobody_executes_is_missed(
     assert len(forgotten) == 1
 
 
+@pytest.mark.semantics("unknown local activity")
 async def test_an_unknown_local_activity_stalls_the_instance_with_the_reason(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()

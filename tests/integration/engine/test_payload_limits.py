@@ -78,6 +78,7 @@ async def engine(make_engine: MakeEngine) -> Engine:
     return engine
 
 
+@pytest.mark.semantics("the input of an activity or a child", "an activity's result")
 async def test_calls_and_results_over_the_limit_fail_clearly_and_can_be_caught(engine: Engine) -> None:
     handles = [
         await engine.client.start(asks_for, LIMIT - 1),
@@ -90,12 +91,14 @@ async def test_calls_and_results_over_the_limit_fail_clearly_and_can_be_caught(e
     assert taken == str(LIMIT - 2)
 
 
+@pytest.mark.semantics("the result, the input of continue_as_new")
 async def test_a_workflow_whose_result_is_over_the_limit_fails(engine: Engine) -> None:
     handle = await engine.client.start(returns, LIMIT)
     with pytest.raises(WorkflowFailedError, match="it has 2002 bytes"):
         await handle.result()
 
 
+@pytest.mark.semantics("a client")
 async def test_a_client_refuses_what_is_over_the_limit_before_anything_is_stored(engine: Engine) -> None:
     big = "x" * LIMIT
     settings = ClientSettings(namespace=engine.place.namespace, max_payload_bytes=LIMIT, poll_interval=0.2)
@@ -112,6 +115,7 @@ async def test_a_client_refuses_what_is_over_the_limit_before_anything_is_stored
         assert await handle.result() == "small"
 
 
+@pytest.mark.semantics("a message to the public queue")
 @pytest.mark.parametrize("codec", [None, "zlib"])
 async def test_the_public_door_puts_what_is_over_the_limit_with_the_dead_letters(
     engine: Engine, codec: str | None
@@ -138,6 +142,7 @@ async def test_the_public_door_puts_what_is_over_the_limit_with_the_dead_letters
     assert "big" not in await engine.store.instances(["big"])
 
 
+@pytest.mark.semantics("a task whose message the broker refuses")
 async def test_a_message_that_the_broker_refuses_fails_its_command_clearly(make_engine: MakeEngine) -> None:
     """Rule B4: and only its own; a second round meets durations that are known, so that tasks are folded."""
     engine = await make_engine(app)

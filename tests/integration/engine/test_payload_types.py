@@ -89,6 +89,7 @@ async def falsy(ctx: WorkflowContext, value: Any) -> list[Any]:
     return [value, await ctx.call_activity(echo, value), await ctx.wait_for_external_event("value")]
 
 
+@pytest.mark.semantics("the type that the hint names")
 async def test_values_of_every_kind_arrive_as_what_they_are(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator()
@@ -98,6 +99,7 @@ async def test_values_of_every_kind_arrive_as_what_they_are(make_engine: MakeEng
     assert await handle.result() == [ORDER, ORDER, ORDER]
 
 
+@pytest.mark.semantics("Payloads arrive")
 @pytest.mark.parametrize("value", [0, "", False, None])
 async def test_falsy_payloads_arrive_as_sent(make_engine: MakeEngine, value: object) -> None:
     """SEMANTICS, External events: "Falsy payloads (0, "", false, null) arrive as sent"; so do all others."""

@@ -11,6 +11,7 @@ from tenuto.core.status import Status
 from tests.integration.engine.conftest import MakeEngine
 
 
+@pytest.mark.semantics("replayed from nothing after every turn")
 async def test_what_is_not_deterministic_shows_at_once(make_engine: MakeEngine) -> None:
     """`TENUTO_REPLAY_CHECK=always`: replayed from nothing after every turn, not only at the first failover."""
     app, count = App("fickle"), itertools.count()
@@ -40,6 +41,7 @@ def _app(*, strict: bool, said: str, shown: str) -> App:
     return app
 
 
+@pytest.mark.semantics("App(strict_replay=True)")
 @pytest.mark.parametrize(("said", "shown"), [("changed", "shown"), ("said", "changed")])
 async def test_strict_replay_compares_inputs_and_custom_status(
     make_engine: MakeEngine, said: str, shown: str
@@ -61,6 +63,7 @@ async def test_strict_replay_compares_inputs_and_custom_status(
     assert await handle.result(timeout=20) == "well"
 
 
+@pytest.mark.semantics("Time, chance and identity replay")
 async def test_time_chance_and_identity_outlive_their_orchestrator(make_engine: MakeEngine) -> None:
     """They come from the history: a strict replay by another process asks for the very same."""
     app, printed = App("strict", strict_replay=True), list[str]()

@@ -61,6 +61,7 @@ async def engine(make_engine: MakeEngine) -> Engine:
     return engine
 
 
+@pytest.mark.semantics("Restart")
 async def test_restart_is_a_new_instance_with_the_same_input(engine: Engine) -> None:
     """Restart: same input, new instance."""
     handle = await engine.client.start(greets, "Ada", tags={"shop": "berlin"})
@@ -73,6 +74,7 @@ async def test_restart_is_a_new_instance_with_the_same_input(engine: Engine) -> 
     assert (new.instance_id != old.instance_id, new.run != old.run) == (True, True)
 
 
+@pytest.mark.semantics("Restart")
 async def test_a_restart_in_place_replaces_what_has_ended(engine: Engine) -> None:
     handle = await engine.client.start(greets, "nobody", instance_id="one")
     with pytest.raises(WorkflowFailedError):
@@ -87,6 +89,7 @@ async def test_a_restart_in_place_replaces_what_has_ended(engine: Engine) -> Non
         await alive.restart(instance_id="two")
 
 
+@pytest.mark.semantics("Restart")
 async def test_a_restart_with_a_message_id_happens_once(engine: Engine) -> None:
     handle = await engine.client.start(greets, "Ada", instance_id="one")
     await handle.result(timeout=20)
@@ -174,6 +177,7 @@ def break_things() -> Iterator[set[str]]:
     broken.clear()
 
 
+@pytest.mark.semantics("Rewind")
 async def test_a_failed_instance_goes_on_in_place(engine: Engine, break_things: set[str]) -> None:
     """Rewind: a failed instance goes on in place from its failed activities and children."""
     break_things.add("b")
@@ -190,6 +194,7 @@ async def test_a_failed_instance_goes_on_in_place(engine: Engine, break_things: 
         await handle.rewind()
 
 
+@pytest.mark.semantics("Rewind")
 async def test_rewinding_reaches_the_children(engine: Engine, break_things: set[str]) -> None:
     break_things.add("b")
     handle = await engine.client.start(family, ["a", "b"])
@@ -217,6 +222,7 @@ async def test_rewinding_what_was_terminated_brings_the_children_back(engine: En
     assert await handle.result(timeout=20) == "on"
 
 
+@pytest.mark.semantics("Rewind")
 async def test_a_child_that_was_purged_is_started_anew(engine: Engine, break_things: set[str]) -> None:
     break_things.add("b")
     handle = await engine.client.start(family, ["b"])

@@ -48,6 +48,7 @@ async def ran(engine: Engine, name: str, count: int) -> None:
     await until(enough)
 
 
+@pytest.mark.semantics("fires once")
 @pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.ALLOW])
 async def test_a_schedule_survives_restarts_and_fires_once(make_engine: MakeEngine, overlap: Overlap) -> None:
     """Rule T2. Each run's id is its time, so a firing that was made twice would be refused, and counted."""
@@ -74,6 +75,7 @@ async def test_a_schedule_survives_restarts_and_fires_once(make_engine: MakeEngi
     assert seen.last_failure is None
 
 
+@pytest.mark.semantics("paused and resumed")
 async def test_a_schedule_is_seen_paused_resumed_and_changed(engine: Engine) -> None:
     schedules, before = engine.client.schedules, datetime.now(UTC)
     await schedules.create(
@@ -106,6 +108,7 @@ async def test_a_schedule_is_seen_paused_resumed_and_changed(engine: Engine) -> 
     assert [one async for one in engine.client.list()] == [], "schedules are hidden from listings"
 
 
+@pytest.mark.semantics("paused and resumed")
 async def test_a_trigger_runs_now_and_is_seen(engine: Engine) -> None:
     schedules = engine.client.schedules
     await schedules.create("rarely", listens, "x", cron="@yearly")

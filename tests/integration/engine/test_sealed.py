@@ -100,6 +100,7 @@ async def client_of(engine: Engine, **settings: Any) -> Client:
     return await engine.stack.enter_async_context(client)
 
 
+@pytest.mark.semantics("codecs")
 async def test_neither_the_broker_nor_the_database_sees_plain_data(make_engine: MakeEngine) -> None:
     """Inputs, results, events, custom statuses, heartbeats and failures, of parents, children and later generations."""
     engine = await make_engine(app)
@@ -137,6 +138,7 @@ async def test_neither_the_broker_nor_the_database_sees_plain_data(make_engine: 
     assert any(CARD.encode() in bytes(e.result) for e in history if isinstance(e, ActivityCompleted))
 
 
+@pytest.mark.semantics("codecs")
 async def test_locks_sagas_and_schedules_are_sealed_too(make_engine: MakeEngine) -> None:
     """What they remember crosses from one instance to another, and each is sealed for its own."""
     engine = await make_engine(app)
@@ -195,6 +197,7 @@ async def until_result(client: Client, instance: str) -> Any:
     return await client.get(instance).result(timeout=20)
 
 
+@pytest.mark.semantics("Keys rotate")
 async def test_an_orchestrator_without_the_key_stalls_the_instance_until_one_has_it(
     make_engine: MakeEngine,
 ) -> None:
@@ -212,6 +215,7 @@ async def test_an_orchestrator_without_the_key_stalls_the_instance_until_one_has
     assert (await handle.result())[0] == f"charged {CARD}"
 
 
+@pytest.mark.semantics("Keys rotate")
 async def test_a_worker_without_the_key_fails_the_activity_with_advice(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     await engine.orchestrator(**SEALED)
@@ -225,6 +229,7 @@ async def test_a_worker_without_the_key_fails_the_activity_with_advice(make_engi
     assert error.value.failure is not None
 
 
+@pytest.mark.semantics("Keys rotate")
 async def test_keys_are_rotated_while_instances_live(make_engine: MakeEngine) -> None:
     engine = await make_engine(app)
     before = await engine.orchestrator(**SEALED)

@@ -63,6 +63,7 @@ async def timers(engine: Engine) -> list[Any]:
     return list(await engine.store.timers(range(4), until=FAR + timedelta(days=1), limit=10))
 
 
+@pytest.mark.semantics("Delayed starts")
 async def test_a_delayed_start_is_pending_and_survives_restarts(engine: Engine) -> None:
     orchestrator = await engine.orchestrator()
     handle = await engine.client.start(moment, start_at=FAR, instance_id="later")
@@ -78,6 +79,7 @@ async def test_a_delayed_start_is_pending_and_survives_restarts(engine: Engine) 
     assert [timer.key for timer in await timers(engine)] == [START_TIMER]
 
 
+@pytest.mark.semantics("Delayed starts")
 async def test_a_delayed_start_can_be_terminated_and_purged(engine: Engine) -> None:
     await engine.orchestrator()
     handle = await engine.client.start(moment, start_at=FAR)
@@ -92,6 +94,7 @@ async def test_a_delayed_start_can_be_terminated_and_purged(engine: Engine) -> N
     assert await timers(engine) == []
 
 
+@pytest.mark.semantics("Delayed starts")
 async def test_what_comes_before_a_delayed_start_is_kept(engine: Engine) -> None:
     await engine.orchestrator()
     handle = await engine.client.start(collects, 2, delay=0.5)
@@ -114,6 +117,7 @@ async def test_a_start_with_both_times_or_a_naive_one_is_refused(engine: Engine)
 # With a first event ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.semantics("A first event")
 async def test_a_start_delivers_its_first_event_in_one_step(engine: Engine) -> None:
     """`start(..., event=(name, payload))` starts and delivers a first event in one step."""
     await engine.orchestrator()
@@ -121,6 +125,7 @@ async def test_a_start_delivers_its_first_event_in_one_step(engine: Engine) -> N
     assert await handle.result(timeout=20) == [0]
 
 
+@pytest.mark.semantics("A first event")
 async def test_a_first_event_goes_to_the_living_instance_that_is_there(engine: Engine) -> None:
     """As Temporal's signal-with-start, and exactly once: a repetition of the same message raises nothing."""
     await engine.orchestrator()
@@ -134,6 +139,7 @@ async def test_a_first_event_goes_to_the_living_instance_that_is_there(engine: E
     assert (await engine.client.start(collects, 3, instance_id="one", reuse=IGNORE)).instance_id == "one"
 
 
+@pytest.mark.semantics("A first event")
 async def test_a_refused_start_delivers_no_event(engine: Engine) -> None:
     await engine.orchestrator()
     handle = await engine.client.start(collects, 1, instance_id="one")
@@ -163,6 +169,7 @@ async def test_a_first_event_for_a_stalled_instance_is_kept(engine: Engine) -> N
 # Events that come first -----------------------------------------------------------------------------------
 
 
+@pytest.mark.semantics("Events that come first")
 async def test_an_event_is_kept_for_an_instance_that_does_not_exist_yet(engine: Engine) -> None:
     """`raise_event(..., create=True)`, in order, and across a change of owners."""
     orchestrator = await engine.orchestrator()
@@ -181,6 +188,7 @@ async def test_an_event_is_kept_for_an_instance_that_does_not_exist_yet(engine: 
     assert (await engine.store.recovery(3, inbox=10, timers=1)).inbox == []
 
 
+@pytest.mark.semantics("Events that come first")
 async def test_a_kept_event_that_nobody_starts_an_instance_for_goes(make_engine: MakeEngine) -> None:
     engine = await make_engine(app, event_window=0.3, partitions=1)
     orchestrator = await engine.orchestrator()
@@ -205,6 +213,7 @@ async def test_a_kept_event_that_nobody_starts_an_instance_for_goes(make_engine:
 # Tags -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.semantics("Tags")
 async def test_tags_upserted_by_the_workflow_are_found(engine: Engine) -> None:
     """Tags (string map) set at start, upserted by the workflow."""
     await engine.orchestrator()

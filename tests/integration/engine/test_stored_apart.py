@@ -100,6 +100,7 @@ async def scene(make_engine: MakeEngine, tmp_path: Path) -> Scene:
     return Scene(await make_engine(app), tmp_path / "payloads")
 
 
+@pytest.mark.semantics("payload store")
 async def test_large_payloads_go_neither_into_histories_nor_into_messages(scene: Scene) -> None:
     engine = scene.engine
     ears = [Eavesdropper(engine.place.broker("ear")) for _ in range(2)]
@@ -130,6 +131,7 @@ async def test_large_payloads_go_neither_into_histories_nor_into_messages(scene:
         _ = listed.input
 
 
+@pytest.mark.semantics("payload store")
 async def test_references_survive_replay_and_go_with_a_purge(scene: Scene) -> None:
     engine = scene.engine
     first = await engine.orchestrator(**scene.settings)
@@ -167,6 +169,7 @@ async def test_a_rewound_parent_gets_the_large_result_of_a_child_that_has_comple
     assert await handle.result() == len(BIG)
 
 
+@pytest.mark.semantics("payload store")
 async def test_a_generation_takes_its_payloads_with_it_and_leaves_the_start(scene: Scene) -> None:
     engine = scene.engine
     await engine.orchestrator(**scene.settings)
@@ -194,6 +197,7 @@ def sweeper_of(running: Running) -> Sweeper:
     return sweeper
 
 
+@pytest.mark.semantics("payload store")
 async def test_a_sweep_deletes_what_a_crash_left_and_nothing_that_is_referred_to(scene: Scene) -> None:
     engine = scene.engine
     running = await engine.orchestrator(**scene.settings)
@@ -284,6 +288,7 @@ class Fickle:
             yield entry
 
 
+@pytest.mark.semantics("payload store")
 async def test_a_store_that_is_away_delays_and_loses_nothing(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

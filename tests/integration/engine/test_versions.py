@@ -37,6 +37,7 @@ def _one_per_partition() -> list[str]:
     return list(ids.values())
 
 
+@pytest.mark.semantics("kind of event")
 async def test_a_new_kind_of_event_waits_until_every_orchestrator_reads_it(
     make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +92,7 @@ async def _after(ctx: WorkflowContext) -> list[str]:
     return [early, sent, late]
 
 
+@pytest.mark.semantics('ctx.is_patched("id")')
 async def test_live_instances_go_on_with_patched_code(make_engine: MakeEngine) -> None:
     """`ctx.is_patched("id")`: true for new executions and those that passed it, false for histories from before."""
     engine = await make_engine(_release(_before))
@@ -113,6 +115,7 @@ async def test_live_instances_go_on_with_patched_code(make_engine: MakeEngine) -
     assert await new.result(timeout=20) == ["c", "new way", "z"]
 
 
+@pytest.mark.semantics("Histories without any patch")
 async def test_an_instance_stalls_without_its_patch_and_goes_on_with_it(make_engine: MakeEngine) -> None:
     """A patch list that does not fit stalls."""
     engine = await make_engine(_release(_after))
@@ -142,6 +145,7 @@ async def _has_child(ctx: WorkflowContext, version: str | None) -> str:
     )
 
 
+@pytest.mark.semantics("New instances take the latest version")
 async def test_new_instances_take_the_latest_version_and_live_ones_keep_theirs(
     make_engine: MakeEngine,
 ) -> None:
@@ -170,6 +174,7 @@ async def test_new_instances_take_the_latest_version_and_live_ones_keep_theirs(
     ]
 
 
+@pytest.mark.semantics("version nobody serves")
 async def test_a_version_nobody_serves_stalls_the_instance(make_engine: MakeEngine) -> None:
     """And it goes on by itself when an orchestrator that serves it arrives."""
     one, two = _release(_says_version, version="1"), _release(_says_version, version="2")
@@ -188,6 +193,7 @@ async def test_a_version_nobody_serves_stalls_the_instance(make_engine: MakeEngi
     assert await handle.result(timeout=20) == "version 1"
 
 
+@pytest.mark.semantics("New instances take the latest version")
 async def test_a_start_that_nobody_knew_takes_a_version_and_keeps_it(make_engine: MakeEngine) -> None:
     """It was held where its workflow was unknown; the latest when it begins is its own from then on."""
     two = _release(_says_version, version="2", base=_release(_says_version, version="1"))

@@ -178,6 +178,7 @@ async def test_a_publisher_of_its_own_settings_opens_and_closes_the_broker() -> 
             await publisher.start("w")
 
 
+@pytest.mark.semantics("a client")
 async def test_an_input_over_the_limit_is_refused_at_the_door(door: Door) -> None:
     """SEMANTICS, Limits: payload size, with an error at the door."""
     async with door.publisher(settings=Settings(max_payload_bytes=100)) as publisher:

@@ -110,6 +110,7 @@ async def test_an_input_that_cannot_become_json_is_refused(running: Engine) -> N
             await client.start("w", object())
 
 
+@pytest.mark.semantics("An unknown workflow name")
 async def test_an_unknown_workflow_is_refused_with_those_that_are_known() -> None:
     async with engine(workflows={"beta": [], "alpha": []}) as running, running.client() as client:
         with pytest.raises(UnknownWorkflowError, match=re.escape("'gamma'; they serve: alpha, beta.")):
@@ -201,6 +202,7 @@ async def test_a_start_that_takes_too_long_is_carried_out_all_the_same(running: 
         assert (await client.get("one").status()).status is Status.RUNNING
 
 
+@pytest.mark.semantics("message_id")
 async def test_a_message_id_makes_a_start_idempotent(running: Engine) -> None:
     async with running.client() as client:
         first = await client.start("w", message_id="m-1")
@@ -233,6 +235,7 @@ async def test_a_message_id_does_not_go_with_a_transaction(running: Engine) -> N
             await client.start("w", message_id="m", connection=object())
 
 
+@pytest.mark.semantics("Ids")
 async def test_ids_come_from_whoever_gives_them(running: Engine) -> None:
     numbers = iter(range(100))
     async with running.client(new_id=lambda: f"id-{next(numbers)}") as client:

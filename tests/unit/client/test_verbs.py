@@ -53,6 +53,7 @@ async def test_the_letters_say_what_was_asked(running: Engine) -> None:
             pytest.fail(f"the letters were {other}")
 
 
+@pytest.mark.semantics("Suspend")
 async def test_a_suspended_instance_shows_its_reason(running: Engine) -> None:
     async with running.client() as client:
         handle = await client.start("w")
@@ -110,6 +111,7 @@ async def test_purging_what_is_alive_is_an_error_unless_forced(
             await handle.purge()
 
 
+@pytest.mark.semantics("Purge")
 async def test_a_purge_counts_the_descendants_that_it_covers(running: Engine) -> None:
     async with running.client() as client:
         for instance, parent in [("a", ""), ("a1", "a"), ("a2", "a"), ("a11", "a1"), ("b", "")]:
@@ -121,6 +123,7 @@ async def test_a_purge_counts_the_descendants_that_it_covers(running: Engine) ->
         assert await client.get("a").purge(force=True) == 4
 
 
+@pytest.mark.semantics("Each request is durable")
 @pytest.mark.parametrize("verb", ["raise_event", "suspend", "resume", "terminate"])
 async def test_a_verb_that_does_not_wait_only_sends(running: Engine, verb: str) -> None:
     async with running.client() as client:
@@ -133,6 +136,7 @@ async def test_a_verb_that_does_not_wait_only_sends(running: Engine, verb: str) 
     assert getattr(letter, "request", None) is None
 
 
+@pytest.mark.semantics("Each request is durable")
 async def test_a_verb_that_takes_too_long_is_carried_out_all_the_same(running: Engine) -> None:
     async with running.client(request_timeout=0.01) as client:
         handle = await client.start("w", instance_id="one", timeout=NEVER)

@@ -129,6 +129,7 @@ def test_an_activity_is_local_by_its_own_word_or_the_calls() -> None:
     assert [event.local for event in scheduled] == [True, True, False]
 
 
+@pytest.mark.semantics("Changing an activity to local")
 def test_where_an_activity_ran_is_no_mismatch() -> None:
     where[:] = [True]
     bench = begun(app, "at_home")

@@ -34,6 +34,7 @@ async def branches_of_branches(ctx: WorkflowContext) -> list[Any]:
     return await when_all([ctx.spawn(branch("a")), ctx.spawn(branch("b"))])
 
 
+@pytest.mark.semantics("Branches", "Branches number their commands")
 @pytest.mark.parametrize("seed", range(20))
 def test_spawned_branches_have_ids_that_follow_from_the_history_and_not_from_timing(seed: int) -> None:
     """Answers in any order: commands and children are numbered as the history lets the branches run, so each order

@@ -92,6 +92,7 @@ async def chooses_id(ctx: WorkflowContext, instance_id: str) -> int:
     return await ctx.call_child_workflow(child, 1, instance_id=instance_id)
 
 
+@pytest.mark.semantics("child")
 def test_a_child_is_started_by_a_letter_and_answers() -> None:
     bench = begun(app, "parent", 5)
     ((instance, start),) = starts(bench.turns[0])
@@ -135,6 +136,7 @@ def test_a_result_that_does_not_fit_fails_the_call() -> None:
     assert bench.output[1] == "PayloadError"
 
 
+@pytest.mark.semantics("child")
 @pytest.mark.parametrize(
     "late",
     [child_done(0, 8), child_failed(0), child_done(0, 8, attempt=2), child_done(0, 8, generation=1)],
@@ -148,6 +150,7 @@ def test_only_the_pending_childs_outcome_counts(late: ChildEnded) -> None:
     assert len(turn.ignored) == 1
 
 
+@pytest.mark.semantics("The parent-close policy")
 @pytest.mark.parametrize("how", ["return", "fail", "again", "terminate"])
 def test_children_alive_at_the_end_follow_the_parent_close_policy(how: str) -> None:
     """Rule N3."""
@@ -223,6 +226,7 @@ def test_a_child_that_waits_for_its_retry_is_not_alive() -> None:
     assert turn.timers_cleared == (TimerKey(command=0, attempt=2),)
 
 
+@pytest.mark.semantics("default id")
 def test_default_ids_do_not_repeat_across_generations() -> None:
     """Rule N3."""
     started = ExecutionStarted(workflow="parent", input=raw(1), seed="seed", generation=3, children=41)
@@ -230,6 +234,7 @@ def test_default_ids_do_not_repeat_across_generations() -> None:
     assert starts(bench.go())[0][0] == f"order-17:{RUN[:8]}:42"
 
 
+@pytest.mark.semantics("default id")
 def test_a_long_id_becomes_a_digest() -> None:
     bench = begun(app, "parent", 1, instance="x" * 256)
     ((instance, _),) = starts(bench.turns[0])

@@ -69,6 +69,7 @@ def plain(ctx: WorkflowContext, number: int) -> int:
     return number + 1
 
 
+@pytest.mark.semantics("Time, chance and identity replay")
 def test_what_the_code_sees_is_the_same_on_every_replay() -> None:
     """`current_utc_datetime` is the time of the current turn; `new_uuid()` is UUID5."""
     bench = begun(app, "looks")
@@ -85,6 +86,7 @@ def test_what_the_code_sees_is_the_same_on_every_replay() -> None:
     assert number != second_number
 
 
+@pytest.mark.semantics("Time, chance and identity replay")
 def test_drawing_a_uuid_does_not_disturb_chance() -> None:
     with_uuids, without = begun(app, "looks"), begun(app, "draws_numbers_only")
     with_uuids.go(due(0))
@@ -126,6 +128,7 @@ def test_identity() -> None:
     assert bench.output == ["order-17", "who", "7"]
 
 
+@pytest.mark.semantics("Time, chance and identity replay")
 def test_logging_is_silent_while_replaying(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     bench = begun(app, "logs")

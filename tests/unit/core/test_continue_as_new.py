@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tenuto import App, WorkflowContext
 from tenuto.core.events import (
     ContinuedAsNew,
@@ -79,6 +81,7 @@ async def changes_its_mind(ctx: WorkflowContext, number: int = 0) -> None:
         await ctx.create_timer(1)
 
 
+@pytest.mark.semantics("new generation")
 def test_a_new_generation_takes_the_place_of_the_old() -> None:
     bench = begun(app, "counts")
     turn = bench.go(event("next", 1))
@@ -100,6 +103,7 @@ def test_a_new_generation_takes_the_place_of_the_old() -> None:
     assert bench.state.begun
 
 
+@pytest.mark.semantics("What is kept")
 def test_everything_that_identifies_the_instance_is_kept() -> None:
     kept = {
         "seed": "seed",
@@ -128,6 +132,7 @@ def test_it_ends_like_any_other() -> None:
     assert (bench.status, bench.output) == (Status.COMPLETED, [2, "last", [False] * 3])
 
 
+@pytest.mark.semantics("What is kept")
 def test_the_custom_status_is_kept_until_set_again() -> None:
     bench = begun(app, "counts")
     bench.go(event("next"))
@@ -137,6 +142,7 @@ def test_the_custom_status_is_kept_until_set_again() -> None:
     assert bench.execution.custom_status == b'{"at":1}'
 
 
+@pytest.mark.semantics("Events that nobody took are carried over")
 def test_unconsumed_events_are_carried_over_in_arrival_order() -> None:
     bench = begun(app, "only_drains")
     bench.go(event("a", 1))
@@ -148,6 +154,7 @@ def test_unconsumed_events_are_carried_over_in_arrival_order() -> None:
     assert bench.output == [2, 1, 3]
 
 
+@pytest.mark.semantics("Events that nobody took are carried over")
 def test_events_can_be_dropped_instead() -> None:
     bench = begun(app, "counts")
     turn = bench.go(event("other"), event("next", "forget"))
@@ -186,6 +193,7 @@ def test_resumed_before_it_begins() -> None:
     assert len(bench.go().tasks) == 1
 
 
+@pytest.mark.semantics("Answers and timers of an older generation")
 def test_late_answers_to_the_old_generation_are_dropped() -> None:
     bench = begun(app, "counts")
     old = [Arrival(what=what, run=RUN, generation=0) for what in (done(0, 1), due(1))]
@@ -197,6 +205,7 @@ def test_late_answers_to_the_old_generation_are_dropped() -> None:
     assert "generation 0" in turn.ignored[0][1]
 
 
+@pytest.mark.semantics("terminate in the same batch")
 def test_terminate_in_the_same_batch_wins() -> None:
     started = ExecutionStarted(workflow="counts", input=raw(0), seed="seed", parent=PARENT)
     bench = Bench(app=app, workflow="counts", started=started)
@@ -210,6 +219,7 @@ def test_terminate_in_the_same_batch_wins() -> None:
     assert bench.go().events == ()
 
 
+@pytest.mark.semantics("Events that nobody took are carried over")
 def test_events_held_while_suspended_are_carried_over_too() -> None:
     bench = begun(app, "counts")
     bench.go(SUSPEND)
@@ -221,6 +231,7 @@ def test_events_held_while_suspended_are_carried_over_too() -> None:
     )
 
 
+@pytest.mark.semantics("new generation")
 def test_an_exception_goes_before_it() -> None:
     assert begun(app, "fails_after_all").status is Status.FAILED
 

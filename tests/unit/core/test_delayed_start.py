@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+
 from tenuto import App, WorkflowContext
 from tenuto.core.events import ExecutionStarted
 from tenuto.core.letters import Continue
@@ -68,6 +70,7 @@ def test_suspended_its_time_passes_and_resume_begins_it() -> None:
     assert bench.output == ["early", bench.now.isoformat()]
 
 
+@pytest.mark.semantics("Delayed starts")
 def test_resumed_before_its_time_it_is_pending_again() -> None:
     bench = delayed()
     bench.go(SUSPEND)

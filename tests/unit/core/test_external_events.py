@@ -82,6 +82,7 @@ def test_payloads_arrive_as_sent(payload: Any) -> None:
     assert type(bench.output) is type(payload)
 
 
+@pytest.mark.semantics("Events come")
 def test_anybody_may_raise_an_event_and_its_name_is_kept_as_sent() -> None:
     bench = begun(app, "waits")
     turn = bench.go(anybody(Raise(name="STRASSE", payload=raw(1), sender="other")))
@@ -107,6 +108,7 @@ def test_an_event_that_is_there_already_needs_no_timer() -> None:
     assert "TimerCreated" not in names(turn)
 
 
+@pytest.mark.semantics("wait that timed out")
 def test_a_wait_that_timed_out_takes_nothing() -> None:
     bench = begun(app, "waits_twice")
     turn = bench.go(due(0), event("x", 5))
@@ -122,6 +124,7 @@ def test_whichever_comes_first_counts() -> None:
     assert bench.output == [5, "no external event 'x' came in time"]
 
 
+@pytest.mark.semantics("First in, first out")
 def test_events_go_to_waiters_in_order_one_each() -> None:
     bench = begun(app, "three_waiters")
     bench.go(event("x", 1), event("x", 2))

@@ -142,6 +142,7 @@ def test_only_a_grant_of_the_pending_ticket_counts(stray: Ticket) -> None:
     assert len(turn.ignored) == 1
 
 
+@pytest.mark.semantics("released")
 @pytest.mark.parametrize("how", ["fail", "again", "return", "terminate"])
 def test_a_lock_is_released_in_every_terminal_state_and_on_continue_as_new(how: str) -> None:
     bench = held()
@@ -150,6 +151,7 @@ def test_a_lock_is_released_in_every_terminal_state_and_on_continue_as_new(how: 
     assert released(turn) == [ticket()]
 
 
+@pytest.mark.semantics("released")
 def test_terminating_a_holder_without_code_releases_its_lock() -> None:
     bench = held()
     bench.app = App("without the code")
@@ -180,6 +182,7 @@ def test_a_lock_that_came_in_time_leaves_no_timer() -> None:
     assert [key.command for key in turn.timers_cleared] == [1]
 
 
+@pytest.mark.semantics("A wait for a lock")
 def test_a_wait_for_a_lock_can_be_cancelled() -> None:
     bench = begun(app, "gives_up")
     assert released(bench.go(event("how"))) == [ticket()]
@@ -227,6 +230,7 @@ def granted(turn: Turn) -> list[str]:
 A, B, C = (ticket(instance=name) for name in "abc")
 
 
+@pytest.mark.semantics("async with ctx.lock(key)")
 def test_a_lock_is_granted_first_in_first_out() -> None:
     bench = a_lock()
     assert granted(bench.go(wants(A), wants(B), wants(C))) == ["a"]
@@ -234,6 +238,7 @@ def test_a_lock_is_granted_first_in_first_out() -> None:
     assert granted(bench.go(gives_back(B))) == ["c"]
 
 
+@pytest.mark.semantics("A wait for a lock")
 def test_whoever_waits_no_longer_is_passed_over() -> None:
     bench = a_lock()
     bench.go(wants(A), wants(B), wants(C))

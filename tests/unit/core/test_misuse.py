@@ -214,6 +214,7 @@ def place_of(message: str) -> str:
     return lines[int(number) - 1] if number.isdigit() else ""
 
 
+@pytest.mark.semantics("Misuse")
 @pytest.mark.parametrize("workflow", STALLS)
 def test_misuse_stalls_and_says_where_and_what_to_do(workflow: str) -> None:
     words, line = STALLS[workflow]
@@ -227,6 +228,7 @@ def test_misuse_stalls_and_says_where_and_what_to_do(workflow: str) -> None:
     assert isinstance(bench.execution.stalled, Exception)
 
 
+@pytest.mark.semantics("Misuse")
 @pytest.mark.parametrize(
     ("workflow", "line"),
     [("sleeps", "await asyncio.sleep(3)"), ("sleeps_in_a_helper", "await asyncio.sleep(3)")],
@@ -249,6 +251,7 @@ def _due() -> list[Any]:
     return [due(0)]
 
 
+@pytest.mark.semantics("Misuse")
 def test_a_coroutine_that_is_never_awaited_is_named_with_its_line() -> None:
     """Wherever it is collected, Python's warning names the line of the workflow that made it."""
     app, kept = App("forgets"), list[Any]()
@@ -271,6 +274,7 @@ async def test_misuse_in_a_branch_cannot_be_swallowed() -> None:
         bench.go()
 
 
+@pytest.mark.semantics("Misuse")
 @pytest.mark.parametrize(
     "use",
     [
@@ -339,6 +343,7 @@ def test_a_stalled_instance_goes_on_when_code_that_fits_arrives() -> None:
     assert type(turn.events[-1]).__name__ == "ExecutionCompleted"
 
 
+@pytest.mark.semantics("Only what the code lets out fails a workflow")
 @pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
 def test_whatever_the_code_lets_out_fails_the_workflow_only(error: BaseException) -> None:
     app = App("exits")

@@ -114,6 +114,7 @@ def complaint(execution: Execution) -> str:
     return str(execution.stalled)
 
 
+@pytest.mark.semantics('ctx.is_patched("id")')
 def test_a_new_execution_is_patched_and_its_history_says_so() -> None:
     """`ctx.is_patched("id")`: true for new executions and those that passed it; recorded in history."""
     bench = begun(app_of(patched), "job")
@@ -130,6 +131,7 @@ def test_an_old_instance_that_has_not_come_there_yet_passes_it_too() -> None:
     assert called(turn) == ["new"]
 
 
+@pytest.mark.semantics('ctx.is_patched("id")')
 def test_an_old_instance_that_was_past_it_keeps_to_the_old_way() -> None:
     """False for histories from before."""
     history = history_of(unpatched, 0)
@@ -147,6 +149,7 @@ def test_where_an_old_instance_waits_the_answer_is_no_and_stays_no() -> None:
     assert bytes(execution.state.output) == b"false"
 
 
+@pytest.mark.semantics('ctx.is_patched("id")')
 def test_a_patch_is_recorded_once() -> None:
     bench = begun(app_of(looks_twice), "job")
     bench.go(done(1))
@@ -168,6 +171,7 @@ def test_a_new_generation_is_a_new_execution() -> None:
     assert bench.output is True
 
 
+@pytest.mark.semantics('ctx.deprecate_patch("id")')
 def test_histories_with_the_patch_replay_where_it_is_deprecated() -> None:
     """`ctx.deprecate_patch("id")`."""
     execution = replayed(deprecated, history_of(patched, 0))
@@ -185,6 +189,7 @@ def test_a_deprecated_patch_is_recorded_so_that_the_release_before_can_still_tak
     assert replayed(patched, history).stalled is None
 
 
+@pytest.mark.semantics('ctx.deprecate_patch("id")')
 @pytest.mark.parametrize("answers", [(), (0,)])
 def test_histories_of_a_deprecated_patch_replay_without_it(answers: tuple[int, ...]) -> None:
     history = history_of(deprecated, *answers)
@@ -202,6 +207,7 @@ def test_a_deprecated_patch_at_the_very_end_is_passed_over() -> None:
     assert replayed(without, history_of(ends)).stalled is None
 
 
+@pytest.mark.semantics("Histories without any patch")
 def test_a_patch_that_the_code_has_lost_stalls() -> None:
     """A patch list that does not fit stalls."""
     said = complaint(replayed(cleaned, history_of(patched, 0)))
@@ -210,6 +216,7 @@ def test_a_patch_that_the_code_has_lost_stalls() -> None:
     assert "ctx.is_patched" in said
 
 
+@pytest.mark.semantics("Histories without any patch")
 def test_patches_in_another_order_stall() -> None:
     said = complaint(replayed(two_patches_turned, history_of(two_patches)))
     assert "expected by the history: PatchRecorded #1 'two'\n" in said
@@ -233,6 +240,7 @@ def test_a_patch_is_of_the_new_event_format() -> None:
     assert EVENT_LEVELS[PatchRecorded] == 2 <= EVENT_FORMAT
 
 
+@pytest.mark.semantics("Histories without any patch")
 def test_old_histories_hold_no_patch_and_replay_all_the_same() -> None:
     bench = Bench(app=app_of(unpatched), workflow="job")
     bench.go()

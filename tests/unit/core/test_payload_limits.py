@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tenuto import ActivityError, App, ChildWorkflowError, PayloadError, WorkflowContext
 from tenuto.core.events import ActivityScheduled, ChildScheduled, EventSent
 from tenuto.core.status import Status
@@ -75,6 +77,7 @@ def limited(workflow: str, value: Any) -> Bench:
     return bench
 
 
+@pytest.mark.semantics("the input of an activity or a child")
 def test_an_activity_whose_input_is_too_large_fails_at_once_and_can_be_caught() -> None:
     bench = limited("calls_an_activity", BIG)
     refused, told = [event for event in bench.turns[0].events if isinstance(event, ActivityScheduled)]
@@ -88,6 +91,7 @@ def test_an_activity_whose_input_is_too_large_fails_at_once_and_can_be_caught() 
     assert b"TENUTO_MAX_PAYLOAD_BYTES" in bytes(told.input)
 
 
+@pytest.mark.semantics("Refusals are part of the history")
 def test_a_limit_that_is_changed_later_changes_nothing_of_what_was_refused_or_taken() -> None:
     refused = limited("calls_an_activity", BIG)
     refused.max_payload_bytes = 10 * LIMIT
@@ -103,6 +107,7 @@ def test_a_limit_that_is_changed_later_changes_nothing_of_what_was_refused_or_ta
     assert taken.output == "stored"
 
 
+@pytest.mark.semantics("the input of an activity or a child")
 def test_a_child_whose_input_is_too_large_fails_at_once_and_can_be_caught() -> None:
     bench = limited("calls_a_child", BIG)
     assert bench.status is Status.COMPLETED
@@ -112,6 +117,7 @@ def test_a_child_whose_input_is_too_large_fails_at_once_and_can_be_caught() -> N
     assert bench.turns[0].letters == ()
 
 
+@pytest.mark.semantics("send_event, set_custom_status")
 def test_an_event_that_is_too_large_is_not_sent_and_the_call_raises() -> None:
     bench = limited("sends_an_event", BIG)
     assert "the payload of event 'news' has 1002 bytes" in bench.output
@@ -126,11 +132,13 @@ def test_an_event_within_the_limit_is_sent() -> None:
     assert len(bench.turns[0].letters) == 1
 
 
+@pytest.mark.semantics("send_event, set_custom_status")
 def test_a_custom_status_has_a_limit_that_no_setting_changes() -> None:
     assert limited("shows_a_status", 1024 * 1024 - 2).output == "shown"
     assert "the custom status has 1048577 bytes" in limited("shows_a_status", 1024 * 1024 - 1).output
 
 
+@pytest.mark.semantics("the result, the input of continue_as_new")
 def test_a_result_that_is_too_large_fails_the_workflow() -> None:
     assert limited("returns", LIMIT - 2).status is Status.COMPLETED
     bench = limited("returns", LIMIT - 1)
@@ -140,6 +148,7 @@ def test_a_result_that_is_too_large_fails_the_workflow() -> None:
     assert not bench.failure.retryable
 
 
+@pytest.mark.semantics("the result, the input of continue_as_new")
 def test_continuing_as_new_with_too_large_an_input_fails_the_workflow() -> None:
     bench = limited("goes_on", LIMIT - 1)
     assert bench.status is Status.FAILED
@@ -147,6 +156,7 @@ def test_continuing_as_new_with_too_large_an_input_fails_the_workflow() -> None:
     assert names(bench.turns[0])[-1] == "ExecutionFailed"
 
 
+@pytest.mark.semantics("an activity's result")
 def test_a_result_over_the_limit_fails_its_activity_whoever_sent_it() -> None:
     bench = limited("calls_an_activity", "small")
     bench.go(done(0, BIG))

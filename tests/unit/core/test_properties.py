@@ -42,6 +42,7 @@ def ends_as_expected(chapters: list[Program], seed: int) -> None:
     assert bench.state.pending == {}
 
 
+@pytest.mark.semantics("Branches number their commands")
 @THOROUGH
 @given(chapters_of(INDEPENDENT), SEEDS)
 def test_any_order_batching_and_duplication_gives_the_same_outcome(

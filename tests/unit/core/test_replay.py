@@ -105,6 +105,7 @@ async def fails(ctx: WorkflowContext, number: int) -> None:
     raise RuntimeError("not today")
 
 
+@pytest.mark.semantics("A mismatch")
 @pytest.mark.parametrize(
     ("code", "event_number", "expected", "actual"),
     [
@@ -136,6 +137,7 @@ def test_a_mismatch_stalls_and_shows_both_sides(
     )
 
 
+@pytest.mark.semantics("A mismatch")
 def test_the_message_names_the_line_that_called() -> None:
     said = complaint(replay_with(other_name))
     line = other_name.__code__.co_firstlineno + 1

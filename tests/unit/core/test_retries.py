@@ -80,6 +80,7 @@ def wait_of(bench: Bench, attempt: int) -> float | None:
     return (turn.timers_set[0].fire_at - bench.now).total_seconds()
 
 
+@pytest.mark.semantics("retry policy")
 @pytest.mark.parametrize(
     ("workflow", "waits"),
     [("by_app", [7, None]), ("by_activity", [10, 20, None]), ("by_call", [1, 2, 3, 4])],
@@ -96,6 +97,7 @@ def test_the_calls_policy_goes_before_the_activitys_and_that_before_the_apps(
         assert bench.status is Status.FAILED
 
 
+@pytest.mark.semantics("retry policy")
 def test_a_retry_is_a_durable_timer_and_the_code_does_not_hear_of_it() -> None:
     bench = begun(app, "by_activity")
     turn = bench.go(failed(0))
@@ -121,6 +123,7 @@ def test_a_retry_is_a_durable_timer_and_the_code_does_not_hear_of_it() -> None:
     assert bench.output == 1
 
 
+@pytest.mark.semantics("retry policy")
 def test_a_policy_changed_on_live_instances_governs_later_attempts_and_is_no_mismatch() -> None:
     """Attempts that were waited for before keep their times; a wait under way is not changed."""
     bench = begun(app, "by_activity")
@@ -136,6 +139,7 @@ def test_a_policy_changed_on_live_instances_governs_later_attempts_and_is_no_mis
     assert wait_of(bench, 2) == 200
 
 
+@pytest.mark.semantics("retry policy")
 def test_what_is_not_retryable_is_not_retried() -> None:
     bench = begun(app, "by_call")
     bench.go(failed(0, retryable=False))
@@ -158,6 +162,7 @@ def test_a_broken_policy_stalls_the_instance_and_does_not_fail_it(workflow: str,
         bench.go(failed(0))
 
 
+@pytest.mark.semantics("retry policy")
 def test_jitter_is_a_function_of_the_attempt() -> None:
     waits = {wait_of(begun(app, "by_jitter"), 1) for _ in range(3)}
     assert len(waits) == 1
@@ -167,6 +172,7 @@ def test_jitter_is_a_function_of_the_attempt() -> None:
     assert wait != 100
 
 
+@pytest.mark.semantics("retry policy")
 def test_no_attempt_begins_after_the_timeout() -> None:
     bench = begun(app, "for_a_while")
     assert wait_of(bench, 1) == 10
@@ -194,6 +200,7 @@ def test_a_lost_task_goes_out_again_alone_with_the_same_attempt() -> None:
     assert bench.output == 1
 
 
+@pytest.mark.semantics("A task that kills its worker")
 def test_a_task_that_is_lost_alone_too_often_is_a_failure_and_a_dead_letter() -> None:
     bench = begun(app, "by_activity", max_losses=2)
     bench.go(lost())

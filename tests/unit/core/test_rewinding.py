@@ -107,6 +107,7 @@ def go_on(bench: Bench) -> Turn:
     return turn
 
 
+@pytest.mark.semantics("Rewind")
 def test_the_failed_activity_is_done_again_and_nothing_else() -> None:
     bench = begun(app, "three")
     bench.go(done(0, "a"))
@@ -200,6 +201,7 @@ def test_a_terminated_instance_goes_on_with_all_that_it_waited_for() -> None:
     assert bench.output == ["on", 1]
 
 
+@pytest.mark.semantics("Rewind")
 def test_suspended_and_terminated_it_is_suspended_again() -> None:
     bench = begun(app, "waits")
     bench.go(SUSPEND)
@@ -235,6 +237,7 @@ def test_twice_is_what_the_history_remembers() -> None:
     assert bench.status is Status.COMPLETED
 
 
+@pytest.mark.semantics("Rewind")
 @pytest.mark.parametrize("history", [[], [ContinuedAsNew(id=0, input=event("x").payload)]])
 def test_what_has_not_ended_badly_cannot_be_rewound(history: list[Event]) -> None:
     bench = begun(app, "three")
@@ -251,6 +254,7 @@ def test_code_that_does_not_fit_refuses() -> None:
         rewind(stranger, found, bench.now)
 
 
+@pytest.mark.semantics("Rewind")
 def test_a_lock_that_was_given_back_refuses() -> None:
     locking = App("locking")
 

@@ -102,6 +102,7 @@ def times_out(bench: Bench) -> list[Any]:
     return steps
 
 
+@pytest.mark.semantics("A Saga")
 @pytest.mark.parametrize("on_terminate", [False, True])
 def test_a_failure_undoes_what_was_done_in_reverse_order(on_terminate: bool) -> None:
     bench = booked(on_terminate=on_terminate)
@@ -119,6 +120,7 @@ def test_without_a_failure_nothing_is_undone(on_terminate: bool) -> None:
     assert (turn.tasks, turn.letters) == ((), ())
 
 
+@pytest.mark.semantics("A Saga")
 def test_each_compensation_has_its_retry_policy() -> None:
     bench = booked()
     (timer,) = [command for command, p in bench.state.pending.items() if p.kind == "timer"]
@@ -127,6 +129,7 @@ def test_each_compensation_has_its_retry_policy() -> None:
     assert turn.timers_set[0].key == TimerKey(command=task.scheduled.id, attempt=2)
 
 
+@pytest.mark.semantics("The exception")
 def test_compensations_that_fail_do_not_keep_the_others_from_running_and_every_error_is_kept() -> None:
     bench = begun(app, "catches")
     bench.go(failed(0, "First"))
@@ -148,6 +151,7 @@ def test_terminate_does_not_undo_unless_asked_to() -> None:
     assert (turn.tasks, turn.letters) == ((), ())
 
 
+@pytest.mark.semantics("compensate_on_terminate=True")
 def test_terminate_starts_what_undoes_if_so_asked() -> None:
     """In the very commit: the start is a letter of the turn that ends the instance."""
     turn = booked(on_terminate=True).go(terminate())
@@ -167,6 +171,7 @@ def test_terminate_starts_what_undoes_if_so_asked() -> None:
     }
 
 
+@pytest.mark.semantics("compensate_on_terminate=True")
 def test_what_is_undone_already_is_not_owed() -> None:
     bench = booked(on_terminate=True)
     (timer,) = [command for command, p in bench.state.pending.items() if p.kind == "timer"]
@@ -177,6 +182,7 @@ def test_what_is_undone_already_is_not_owed() -> None:
     assert [step["call"]["input"] for step in value(out.letter.input)] == ["hotel", "flight"]
 
 
+@pytest.mark.semantics("compensate_on_terminate=True")
 def test_a_failure_undoes_what_a_dropped_branch_owes() -> None:
     bench = begun(app, "branch_in_a_saga")
     (out,) = letters_of(bench.go(event("go")), Start)

@@ -91,6 +91,7 @@ def test_it_fires_and_then_waits_for_the_next_time(overlap: Overlap) -> None:
     assert (shown.last.instance, shown.last.at) == (instance, START + timedelta(minutes=1))
 
 
+@pytest.mark.semantics("fires once")
 def test_the_firing_and_the_next_time_are_recorded_together() -> None:
     """Rule T2: what is due is in the commit that uses up the timer, and the run in the one that sets the next."""
     bench = scheduled(overlap=Overlap.ALLOW)
@@ -104,6 +105,7 @@ def test_the_firing_and_the_next_time_are_recorded_together() -> None:
     assert len(starts(turn)) == len(turn.timers_set) == 1
 
 
+@pytest.mark.semantics("overlap policy")
 def test_skip_leaves_out_what_falls_into_a_run() -> None:
     bench = scheduled(overlap=Overlap.SKIP)
     fire(bench)
@@ -114,11 +116,13 @@ def test_skip_leaves_out_what_falls_into_a_run() -> None:
     assert minutes(fire(bench)) == ["12:04:00Z"]
 
 
+@pytest.mark.semantics("overlap policy")
 def test_allow_starts_runs_beside_each_other() -> None:
     bench = scheduled(overlap=Overlap.ALLOW)
     assert [minutes(fire(bench)) for _ in range(3)] == [["12:01:00Z"], ["12:02:00Z"], ["12:03:00Z"]]
 
 
+@pytest.mark.semantics("overlap policy")
 def test_buffer_one_makes_up_for_one_firing_however_many_fell_into_the_run() -> None:
     bench = scheduled(overlap=Overlap.BUFFER_ONE)
     fire(bench)
@@ -127,6 +131,7 @@ def test_buffer_one_makes_up_for_one_firing_however_many_fell_into_the_run() -> 
     assert seen(bench).next == START + timedelta(minutes=5)
 
 
+@pytest.mark.semantics("overlap policy")
 def test_terminate_other_ends_the_run_under_way() -> None:
     bench = scheduled(overlap=Overlap.TERMINATE_OTHER)
     fire(bench)
@@ -144,6 +149,7 @@ def test_runs_outlive_their_schedule(overlap: Overlap) -> None:
     assert letters_of(bench.go(terminate()), Terminate) == []
 
 
+@pytest.mark.semantics("After an outage")
 @pytest.mark.parametrize(
     ("overlap", "catch_up", "expected"),
     [
@@ -165,6 +171,7 @@ def test_what_fell_into_an_outage_is_made_up_for_within_bounds(
     assert seen(bench).runs == len(expected) + (overlap is Overlap.BUFFER_ONE)
 
 
+@pytest.mark.semantics("paused and resumed")
 def test_pause_and_resume_leave_out_what_falls_between() -> None:
     bench = scheduled()
     ask(bench, verb=Verb.PAUSE, reason="holidays")
@@ -221,6 +228,7 @@ def test_an_update_changes_only_what_it_says() -> None:
     assert start.input == raw(7)
 
 
+@pytest.mark.semantics("paused and resumed")
 def test_how_the_last_run_failed_is_shown() -> None:
     bench = scheduled()
     fire(bench)

@@ -16,6 +16,7 @@ from tenuto.naming import check_instance_id
 from tests.unit.core.bench import RUN, START
 
 
+@pytest.mark.semantics("The idempotency key")
 def test_derived_ids_differ_by_each_of_their_parts() -> None:
     wheres = [(RUN, 0, 1, 2), ("f" * 32, 0, 1, 2), (RUN, 1, 1, 2), (RUN, 0, 2, 2), (RUN, 0, 1, 3)]
     made = [make(*where) for where in wheres for make in (ids.child_run, ids.child_seed)]
@@ -41,12 +42,14 @@ def test_child_ids_are_never_too_long(length: int) -> None:
     assert ids.child_instance("y" * length, RUN, 1) != child
 
 
+@pytest.mark.semantics("Ids")
 @pytest.mark.parametrize("instance", ["a", "x" * 256, "Größe:1 ½", "日本"])
 def test_valid_instance_ids(instance: str) -> None:
     assert ids.valid_instance(instance) == instance
     check_instance_id(instance)
 
 
+@pytest.mark.semantics("Ids")
 @pytest.mark.parametrize("instance", ["", "x" * 257, "a\tb", "\x7f", "\ud800", "a\u2028b", "a\u2029b"])
 def test_invalid_instance_ids(instance: str) -> None:
     with pytest.raises(ValueError, match="instance id") as inside:

@@ -95,6 +95,7 @@ def recorded(code: Any) -> Bench:
     return begun(app, "job")
 
 
+@pytest.mark.semantics("App(strict_replay=True)")
 @pytest.mark.parametrize(
     ("make", "before", "after", "said"),
     [
@@ -134,6 +135,7 @@ def test_the_same_json_in_another_order_is_the_same() -> None:
     assert replayed(bench, calls({"b": 2, "a": 1}), strict=True).stalled is None
 
 
+@pytest.mark.semantics("App(strict_replay=True)")
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_different_custom_status_is_a_mismatch(*, strict: bool) -> None:
     """It is on the instance's row, not in the history."""

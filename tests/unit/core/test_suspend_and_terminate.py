@@ -61,6 +61,7 @@ async def retried(ctx: WorkflowContext) -> list[Any]:
     )
 
 
+@pytest.mark.semantics("Suspend")
 def test_suspended_everything_is_recorded_but_kept_from_the_code() -> None:
     bench = begun(app, "two_steps")
     turn = bench.go(SUSPEND)
@@ -78,6 +79,7 @@ def test_suspended_everything_is_recorded_but_kept_from_the_code() -> None:
     assert bench.output[2] == bench.now.isoformat()
 
 
+@pytest.mark.semantics("Suspend")
 def test_what_was_held_is_applied_in_order() -> None:
     bench = begun(app, "two_steps")
     bench.go(done(0, 1), SUSPEND)
@@ -106,6 +108,7 @@ def test_what_was_held_for_a_task_that_the_code_then_cancels_is_dropped() -> Non
     assert bench.output == [None, True, True, "on"]
 
 
+@pytest.mark.semantics("Suspend")
 @pytest.mark.parametrize("again", [SUSPEND, anybody(SUSPEND)])
 def test_twice_is_once(again: Any) -> None:
     bench = begun(app, "two_steps")
@@ -166,6 +169,7 @@ def test_terminate_ends_it_at_once() -> None:
     assert bench.state.pending == {}
 
 
+@pytest.mark.semantics("Terminate")
 def test_terminate_works_on_a_suspended_instance() -> None:
     bench = begun(app, "two_steps")
     bench.go(SUSPEND)
@@ -174,6 +178,7 @@ def test_terminate_works_on_a_suspended_instance() -> None:
     assert bench.status is Status.TERMINATED
 
 
+@pytest.mark.semantics("Terminate")
 def test_terminate_on_a_terminal_instance_changes_nothing_and_says_so() -> None:
     bench = begun(app, "two_steps")
     bench.go(terminate("first"))

@@ -30,6 +30,7 @@ def test_tags_are_added_changed_and_taken_away() -> None:
     assert bench.execution.tags == {"shop": "berlin", "stage": "second", "paid": "yes"}
 
 
+@pytest.mark.semantics("Tags")
 def test_tags_are_kept_when_it_continues_as_new() -> None:
     bench = begun(app, "stages", 1, started=with_parent("stages", 1, tags={"shop": "berlin"}))
     bench.go(event("go"))

@@ -111,6 +111,7 @@ async def branch_that_fails(ctx: WorkflowContext) -> str:
     return "no error"
 
 
+@pytest.mark.semantics("when_all")
 def test_when_all_gives_results_in_input_order() -> None:
     bench = begun(app, "all_of_three")
     bench.go(done(2, 20))
@@ -118,6 +119,7 @@ def test_when_all_gives_results_in_input_order() -> None:
     assert bench.output == [0, 10, 20]
 
 
+@pytest.mark.semantics("when_all")
 def test_when_all_waits_for_all_and_raises_the_first_failure_in_input_order() -> None:
     bench = begun(app, "all_of_three")
     bench.go(failed(2, "LastError"))
@@ -128,6 +130,7 @@ def test_when_all_waits_for_all_and_raises_the_first_failure_in_input_order() ->
     assert bench.failure.cause.type == "MiddleError"
 
 
+@pytest.mark.semantics("when_all")
 def test_when_all_of_nothing() -> None:
     bench = begun(app, "nothing_at_all")
     assert bench.output == []
@@ -137,6 +140,7 @@ def test_when_any_of_nothing() -> None:
     assert "would never end" in begun(app, "nothing_at_any").output
 
 
+@pytest.mark.semantics("when_any")
 @pytest.mark.parametrize(
     ("answer", "other", "expected"),
     [
@@ -153,6 +157,7 @@ def test_when_any_gives_the_winner_and_the_loser_goes_on(answer: Any, other: Any
     assert bench.output == (expected or [1, "failed", True, True, False, 5])
 
 
+@pytest.mark.semantics("Groups")
 def test_the_same_task_twice_and_in_several_groups() -> None:
     bench = begun(app, "twice_and_shared")
     bench.go(done(1, 2))
@@ -166,6 +171,7 @@ def test_a_group_told_twice_of_its_end_ends_once() -> None:
     assert bench.status is Status.COMPLETED
 
 
+@pytest.mark.semantics("Groups")
 def test_coroutines_become_branches_and_one_given_twice_is_one() -> None:
     bench = begun(app, "branches")
     assert len(bench.turns[0].tasks) == 3
@@ -311,6 +317,7 @@ async def cancels_before_it_began(ctx: WorkflowContext) -> bool:
     return task.is_cancelled
 
 
+@pytest.mark.semantics("cancelled task")
 def test_a_cancelled_call_is_not_answered_any_more() -> None:
     bench = begun(app, "cancels_a_call")
     turn = bench.go(due(1), done(0, 1))
@@ -332,6 +339,7 @@ def test_a_task_cancelled_in_the_turn_that_made_it_never_goes_out() -> None:
     assert names(turn).count("TaskCancelled") == 2
 
 
+@pytest.mark.semantics("cancelled task")
 def test_cancelled_timers_go_and_a_cancelled_wait_takes_nothing() -> None:
     bench = begun(app, "cancels_a_timer_and_a_wait")
     turn = bench.go(event("go"))
@@ -340,6 +348,7 @@ def test_cancelled_timers_go_and_a_cancelled_wait_takes_nothing() -> None:
     assert bench.output is True
 
 
+@pytest.mark.semantics("cancelled task")
 def test_a_cancelled_child_is_terminated_unless_abandoned() -> None:
     bench = begun(app, "cancels_a_child")
     turn = bench.go(event("go"))
@@ -355,6 +364,7 @@ def test_a_cancelled_branch_may_clean_up_and_does_not_eat_events() -> None:
     assert bench.output == ["told", "cleaned up", "raised", "for the other"]
 
 
+@pytest.mark.semantics("cancelled task")
 def test_a_cancelled_group_cancels_what_nobody_else_waits_for() -> None:
     bench = begun(app, "cancels_a_group")
     bench.go(event("go"))

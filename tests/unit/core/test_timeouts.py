@@ -75,6 +75,7 @@ def _deadline(bench: Bench) -> float | None:
     return (timers[0].fire_at - bench.now).total_seconds() if timers else None
 
 
+@pytest.mark.semantics("Four timeouts per activity")
 def test_the_limits_of_the_call_go_before_the_activitys_before_the_apps() -> None:
     bench = begun(app, "calls")
     limits = [
@@ -138,6 +139,7 @@ def test_an_attempt_that_would_begin_after_schedule_to_close_is_not_made() -> No
     assert bench.output == ["ValueError", ""]
 
 
+@pytest.mark.semantics("Four timeouts per activity")
 @pytest.mark.parametrize("limit", ["start_to_close", "heartbeat_timeout"])
 def test_start_to_close_and_heartbeat_timeouts_are_tried_again(limit: str) -> None:
     bench = begun(app, "patient")

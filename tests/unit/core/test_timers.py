@@ -41,6 +41,7 @@ async def two_timers(ctx: WorkflowContext) -> list[bool]:
     return [long.is_complete, short.is_complete]
 
 
+@pytest.mark.semantics("Timers")
 @pytest.mark.parametrize(
     ("name", "fire_at"),
     [

@@ -58,6 +58,7 @@ async def looking(watchdog: Watchdog) -> AsyncIterator[None]:
     await asyncio.gather(task, return_exceptions=True)
 
 
+@pytest.mark.semantics("Misuse")
 async def test_blocking_the_loop_is_named_with_instance_workflow_and_line(warnings: list[str]) -> None:
     """A blocking of the orchestrator's loop for more than a set time: a clear message naming the line."""
     watchdog = Watchdog(0.01)

@@ -30,6 +30,7 @@ async def _drop(bench: Bench, worker: Worker, tasks: Sequence[ActivityTask]) -> 
     await _say(bench, worker, encode(Dropped(tasks=refs)))
 
 
+@pytest.mark.semantics("Cancellation")
 async def test_an_async_activity_is_cancelled_cleans_up_and_its_result_is_dropped(
     app: App, bench: Bench
 ) -> None:
@@ -59,6 +60,7 @@ async def test_an_async_activity_is_cancelled_cleans_up_and_its_result_is_droppe
     assert not bench.owner.returned
 
 
+@pytest.mark.semantics("Cancellation")
 async def test_a_thread_is_told_at_its_next_heartbeat(app: App, bench: Bench) -> None:
     ended = threading.Event()
     told: list[bool] = []

@@ -34,6 +34,7 @@ def _echo(given: int) -> int:
     return given
 
 
+@pytest.mark.semantics("Limits of concurrency")
 async def test_an_activity_runs_no_oftener_at_once_than_its_limit_and_in_order(
     app: App, bench: Bench
 ) -> None:
@@ -48,6 +49,7 @@ async def test_an_activity_runs_no_oftener_at_once_than_its_limit_and_in_order(
     assert (scarce.most, scarce.begun) == (2, [0, 1, 2, 3, 4, 5])
 
 
+@pytest.mark.semantics("Limits of concurrency")
 @pytest.mark.parametrize("folded", [True, False])
 async def test_a_limited_activity_holds_up_no_other(app: App, bench: Bench, *, folded: bool) -> None:
     """Neither in the slots nor in a fold."""

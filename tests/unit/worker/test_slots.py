@@ -40,6 +40,7 @@ class Turnstile:
             await self.arrived.wait_for(lambda: self.inside == count)
 
 
+@pytest.mark.semantics("Limits of concurrency")
 async def test_no_more_run_at_once_than_there_are_slots(app: App, bench: Bench) -> None:
     turnstile = Turnstile()
 
