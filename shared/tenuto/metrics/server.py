@@ -30,7 +30,7 @@ class MetricsServer:
         collectors: Sequence[Collector],
         *,
         port: int,
-        address: str = "",
+        address: str = "0.0.0.0",  # noqa: S104  whoever scrapes is on another machine
         unready: Unready = lambda: None,
     ) -> None:
         """`port` 0 takes a free one; see `port` when it has started. `unready` answers `/readyz`: why the service whose
