@@ -26,6 +26,7 @@ from tenuto.store.protocol import (
 )
 from tenuto_orchestrator.partition import Partition, timer_id
 from tenuto_orchestrator.residents import Resident
+from tenuto_orchestrator.spans import View
 from tenuto_orchestrator.work import Item
 
 __all__ = [
@@ -134,6 +135,8 @@ class Change:
     stalled: bool = False
     reason: str = ""
     """Why it is stalled."""
+    traced: View | None = None
+    """What spans are made of it once it is committed, if any."""
     gone: bool = False
     """The instance is purged."""
 

@@ -207,7 +207,7 @@ class Desk:
             case Watching(queue=queue):
                 self._watch(change, queue)
             case Resend():
-                send_again(change, self._env.names, self._env.sealer)
+                send_again(change, self._env.names, self._env.sealer, self._env.spans)
             case Inspect() as inspect:
                 return list(lost_tasks(change, item, inspect, self._env.pools))
             case Claimed(held=held):  # whether anybody waits for it, `settle` looks
@@ -245,6 +245,7 @@ class Desk:
             items = sorted(items, key=lambda item: not terminates(item))
         items = refuse_events(change, items, self._env.settings.waiting_events)
         arrived = {id(item.work): item for item in items}
+        view = self._env.spans.view(resident.record, resident.execution.state, items, now)
         try:
             turn = await self._executor.advance(
                 resident, [item.work for item in items if isinstance(item.work, Arrival)], now
@@ -262,9 +263,12 @@ class Desk:
             started=started,
             arrived=arrived,
             names=self._env.names,
+            spans=self._env.spans,
             envelope=self._envelope,
             now=now,
         )
+        if view is not None:
+            change.traced = view.after(turn, change.record)
 
     async def _store_start(
         self, change: Change, started: ExecutionStarted

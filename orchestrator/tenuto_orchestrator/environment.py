@@ -16,10 +16,12 @@ from tenuto.sealing import Sealer
 from tenuto.settings import OrchestratorSettings
 from tenuto.shelf import Shelf
 from tenuto.store.protocol import Cluster, Deployment, Store
+from tenuto.tracing import NO_TRACING
 from tenuto_orchestrator.folding import Durations
 from tenuto_orchestrator.partition import Partition
 from tenuto_orchestrator.readers import Readers
 from tenuto_orchestrator.residents import Residents
+from tenuto_orchestrator.spans import Spans
 from tenuto_orchestrator.work import Intake
 
 __all__ = ["DatabaseClock", "Environment"]
@@ -62,6 +64,7 @@ class Environment:
     readers: Readers = field(default_factory=Readers)
     sealer: Sealer = field(default_factory=Sealer)
     shelf: Shelf = field(default_factory=Shelf)
+    spans: Spans = field(default_factory=lambda: Spans(NO_TRACING))
 
     @cached_property
     def names(self) -> Names:

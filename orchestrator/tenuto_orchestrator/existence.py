@@ -75,7 +75,13 @@ class Existence:
             parent=letter.parent,
             tags=letter.tags,
             reply=letter.reply,
-            trace=letter.trace,
+            trace=self._env.spans.admit(
+                letter.trace,
+                instance=change.instance,
+                run=letter.run,
+                workflow=letter.workflow,
+                version=letter.version,
+            ),
             start_at=letter.start_at,
         )
         change.insert = outcome.new_record(change, letter, started, now)

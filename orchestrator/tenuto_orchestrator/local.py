@@ -17,6 +17,7 @@ from tenuto.attempts import Executor, Slots, Threads
 from tenuto.clock import Clock
 from tenuto.faults import NO_FAULTS
 from tenuto.messages import ActivityResult, ActivityTask, task_ref
+from tenuto.tracing import NO_TRACING, Tracing
 from tenuto_orchestrator.environment import Environment
 from tenuto_orchestrator.partition import Partition
 from tenuto_orchestrator.sources import Sources
@@ -34,7 +35,9 @@ class _Job(attempts.Job):
 class LocalActivities:
     """Runs tasks of owned partitions as a worker would, by the same rules."""
 
-    def __init__(self, env: Environment, sources: Sources, clock: Clock) -> None:
+    def __init__(
+        self, env: Environment, sources: Sources, clock: Clock, tracing: Tracing = NO_TRACING
+    ) -> None:
         self._env = env
         self._sources = sources
         self._threads = Threads("tenuto-local")
@@ -47,6 +50,7 @@ class LocalActivities:
                 max_payload_bytes=env.settings.max_payload_bytes,
                 sealer=env.sealer,
                 shelf=env.shelf,
+                tracing=tracing,
             ),
             answer=self._answer,
             faults=NO_FAULTS,

@@ -13,18 +13,20 @@ from tenuto.sealing import Sealer
 from tenuto_orchestrator import outcome
 from tenuto_orchestrator.change import Change
 from tenuto_orchestrator.holds import hold_row
+from tenuto_orchestrator.spans import Spans
 from tenuto_orchestrator.work import Inspect, Item
 
 __all__ = ["lost_tasks", "send_again"]
 
 
-def send_again(change: Change, names: Names, sealer: Sealer) -> None:
+def send_again(change: Change, names: Names, sealer: Sealer, spans: Spans) -> None:
     """Everything that is out goes to a broker that has forgotten it (rule B1)."""
     resident, already = change.resident, len(change.tasks)
     if resident is not None and resident.execution is not None:
+        trace = spans.headers(resident.record)
         for task in resident.execution.state.tasks_out():
             if not task.scheduled.local:  # those are in the outbox
-                outcome.add_task(change, resident.record, task, names)
+                outcome.add_task(change, resident.record, task, names, trace)
     change.tasks[already:] = [
         (pool, sealer.seal(task, change.instance)) for pool, task in change.tasks[already:]
     ]

@@ -19,6 +19,7 @@ from tenuto.naming import Names
 from tenuto.store.protocol import HistoryRow, InstanceRecord, InstanceUpdate, TimerRow
 from tenuto_orchestrator.change import Change, Envelope, dead_letter
 from tenuto_orchestrator.residents import Resident
+from tenuto_orchestrator.spans import Spans, onward
 from tenuto_orchestrator.work import Item
 
 __all__ = [
@@ -104,6 +105,7 @@ def record_turn(
     started: ExecutionStarted | None,
     arrived: Mapping[int, Item],
     names: Names,
+    spans: Spans,
     envelope: Envelope,
     now: datetime,
 ) -> None:
@@ -131,21 +133,30 @@ def record_turn(
     ran_in = old.generation  # what this turn set and cleared is of the generation that ran
     change.timers_cleared += [_timer_row(new, ran_in, key) for key in turn.timers_cleared]
     change.timers_set += [_timer_row(new, ran_in, timer.key, timer.fire_at) for timer in turn.timers_set]
-    for task in turn.tasks:
-        add_task(change, old, task, names)
-    change.letters += [envelope(out.instance, out.letter, out.run) for out in turn.letters]
+    _send(change, old, turn, names=names, spans=spans, envelope=envelope)
     if (
         new.workflow == LOCK and new.status is Status.COMPLETED
     ):  # nobody wants it; there would be a row for every key
         change.letters.append(envelope(new.id, Purge(recursive=False), new.run))
-    for task in turn.dead:
-        _, message = task_message(change, old, task, names)
-        reason = "lost too often: it may be what kills its worker"
-        change.posts.append(dead_letter(names.dead, msgspec.json.encode(message), reason))
     assert resident.execution is not None  # noqa: S101 - it has just had a turn
     reply = resident.execution.state.reply
     if new.status.is_terminal and reply is not None:
         change.reply(reply, reply_of(new))
+
+
+def _send(
+    change: Change, record: InstanceRecord, turn: Turn, *, names: Names, spans: Spans, envelope: Envelope
+) -> None:
+    """Everything that a turn of the generation that `record` is at lets out."""
+    context = spans.context(record)
+    trace = spans.headers(record) if turn.tasks or turn.dead else {}
+    for task in turn.tasks:
+        add_task(change, record, task, names, trace)
+    change.letters += [envelope(out.instance, onward(out, context), out.run) for out in turn.letters]
+    for task in turn.dead:
+        _, message = task_message(change, record, task, names, trace)
+        reason = "lost too often: it may be what kills its worker"
+        change.posts.append(dead_letter(names.dead, msgspec.json.encode(message), reason))
 
 
 def _next_record(resident: Resident, turn: Turn, now: datetime) -> InstanceRecord:
@@ -192,9 +203,11 @@ def _timer_row(
     return TimerRow(instance=record.id, run=record.run, generation=generation, key=key, fire_at=fire_at)
 
 
-def add_task(change: Change, record: InstanceRecord, task: TaskOut, names: Names) -> None:
+def add_task(
+    change: Change, record: InstanceRecord, task: TaskOut, names: Names, trace: dict[str, str]
+) -> None:
     """Have an activity attempt executed after the commit: by a worker, or here."""
-    pool, message = task_message(change, record, task, names)
+    pool, message = task_message(change, record, task, names, trace)
     if task.scheduled.local:
         change.local.append(message)
     else:
@@ -202,7 +215,7 @@ def add_task(change: Change, record: InstanceRecord, task: TaskOut, names: Names
 
 
 def task_message(
-    change: Change, record: InstanceRecord, task: TaskOut, names: Names
+    change: Change, record: InstanceRecord, task: TaskOut, names: Names, trace: dict[str, str]
 ) -> tuple[str, ActivityTask]:
     """(pool, message) of an activity attempt of the generation that `record` is at."""
     scheduled = task.scheduled
@@ -223,6 +236,7 @@ def task_message(
         details=task.details,
         alone=task.alone,
         sending=task.sending,
+        trace=trace,
     )
 
 

@@ -100,8 +100,19 @@ async def _go_on(
     resident = Resident(record=record, execution=execution, history=kept)
     change.resident = resident
     outcome.record_turn(
-        change, resident, turn, started=None, arrived={}, names=env.names, envelope=envelope, now=now
+        change,
+        resident,
+        turn,
+        started=None,
+        arrived={},
+        names=env.names,
+        spans=env.spans,
+        envelope=envelope,
+        now=now,
     )
+    view = env.spans.view(record, None, (), now)
+    if view is not None:
+        change.traced = view.after(turn, change.record)
 
 
 async def _tell_result(

@@ -27,6 +27,7 @@ from tenuto.registry import describe_app
 from tenuto.sealing import make_sealer, make_shelf
 from tenuto.settings import OrchestratorSettings
 from tenuto.store.protocol import Deployment, Member, Store
+from tenuto.tracing import Tracing
 from tenuto_orchestrator.courier import Courier
 from tenuto_orchestrator.desk import Desk
 from tenuto_orchestrator.door import Door
@@ -43,6 +44,7 @@ from tenuto_orchestrator.retention import Retention
 from tenuto_orchestrator.seals import Seals
 from tenuto_orchestrator.settle import Settler
 from tenuto_orchestrator.sources import Sources
+from tenuto_orchestrator.spans import Spans
 from tenuto_orchestrator.sweeper import Sweeper
 from tenuto_orchestrator.upkeep import Upkeep
 from tenuto_orchestrator.watchdog import Watchdog
@@ -98,9 +100,10 @@ class Orchestrator:
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         codecs: Sequence[PayloadCodec] | None = None,
         payload_store: PayloadStore | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """`codecs`: what seals payloads, in order, and `payload_store`: where large ones are kept, instead of what the
-        settings name.
+        settings name; `tracing`: what spans are made with, by default the process's own tracer provider.
 
         Raises:
             SettingsError: the settings name a codec or a store that there is not, or lack a key.
@@ -114,6 +117,7 @@ class Orchestrator:
         self._new_id = new_id
         self._sealer = make_sealer(self._settings, codecs)
         self._shelf = make_shelf(self._settings, payload_store)
+        self._tracing = Tracing.of_process() if tracing is None else tracing
         self._running: _Running | None = None
 
     async def start(self) -> None:
@@ -249,6 +253,7 @@ class Orchestrator:
             faults=self._faults,
             sealer=self._sealer,
             shelf=self._shelf,
+            spans=Spans(self._tracing),
             new_id=self._new_id,
             residents=Residents(max_count=settings.residents, max_bytes=settings.resident_bytes),
         )
@@ -263,7 +268,7 @@ class Orchestrator:
         )
         guard = BrokerGuard(env)
         sources = Sources(env)
-        local = LocalActivities(env, sources, self._clock)
+        local = LocalActivities(env, sources, self._clock, self._tracing)
         outbox = Outbox(env, on_returned=guard.returned, on_refused=sources.refused, on_local=local.put)
         courier = Courier(env)
         sweeper = Sweeper(env)

@@ -69,6 +69,8 @@ class Settler:
 
     def _follow(self, change: Change) -> None:
         partition = change.partition
+        if change.traced is not None:
+            self._env.spans.emit(change.traced, self._env.now())
         self._drop_unwanted(change)
         self._sweep(change)
         self._follow_instance(change)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Self
-
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tenuto.broker import Broker, Outcome, Outgoing, make_broker
 from tenuto.client.options import WorkflowFunction, first_event, start_time
@@ -23,6 +23,7 @@ from tenuto.naming import Names, check_instance_id, derived_instance_id
 from tenuto.payloads import check_size, encode
 from tenuto.sealing import make_sealer
 from tenuto.settings import Settings
+from tenuto.tracing import producing
 
 __all__ = ["Publisher"]
 
@@ -77,7 +78,6 @@ class Publisher:
         )
         self._clock = clock
         self._new_id = new_id
-        self._trace = TraceContextTextMapPropagator()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -154,23 +154,17 @@ class Publisher:
             start_at=start_time(start_at, delay, self._clock.now()),
             event=first_event(event, self._max_payload_bytes),
         )
-        await self._publish(
-            Outgoing(
-                queue=self._names.start,
-                body=encode_message(self._sealer.seal(message, target)),
-                message_id=message_id,
-                correlation_id=correlation_id,
-                reply_to=reply_to,
-                timestamp=self._clock.now().timestamp(),
-                headers=self._trace_headers(),
-            )
+        outgoing = Outgoing(
+            queue=self._names.start,
+            body=encode_message(self._sealer.seal(message, target)),
+            message_id=message_id,
+            correlation_id=correlation_id,
+            reply_to=reply_to,
+            timestamp=self._clock.now().timestamp(),
         )
+        with _creating(outgoing, message, target) as trace:
+            await self._publish(replace(outgoing, headers=trace))
         return target
-
-    def _trace_headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        self._trace.inject(headers)
-        return headers
 
     async def _publish(self, message: Outgoing) -> None:
         # The message id makes a repetition harmless, and the broker waits for a lost connection by itself.
@@ -194,3 +188,21 @@ class Publisher:
             f"The broker did not confirm the start message {message.message_id}. It may have arrived; publish it "
             "again with the same message_id, which cannot start it twice."
         )
+
+
+def _creating(
+    outgoing: Outgoing, message: StartMessage, target: str
+) -> AbstractContextManager[dict[str, str]]:
+    """The span of a start; gives the headers that it carries."""
+    attributes = {
+        "durabletask.type": "orchestration",
+        "durabletask.task.name": message.workflow,
+        "durabletask.task.instance_id": target,
+        "durabletask.task.version": message.version,
+        "messaging.system": "rabbitmq",
+        "messaging.operation.type": "send",
+        "messaging.operation.name": "publish",
+        "messaging.destination.name": outgoing.queue,
+        "messaging.message.id": outgoing.message_id,
+    }
+    return producing("create_orchestration", message.workflow, attributes)

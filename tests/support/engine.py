@@ -23,6 +23,7 @@ from tenuto.payload_store import PayloadStore
 from tenuto.settings import ClientSettings, OrchestratorSettings, WorkerSettings
 from tenuto.store import make_store
 from tenuto.store.protocol import InstanceRecord, Store
+from tenuto.tracing import Tracing
 from tenuto_orchestrator import Orchestrator
 from tenuto_worker import Worker
 
@@ -84,6 +85,7 @@ class Engine:
         broker: Broker | None = None,
         faults: Faults = NO_FAULTS,
         objects: PayloadStore | None = None,
+        tracing: Tracing | None = None,
         **settings: Any,
     ) -> Running:
         """Start another orchestrator, with a store and a broker connection of its own."""
@@ -94,19 +96,33 @@ class Engine:
         await own_store.open()
         await own_broker.open()
         service = Orchestrator(
-            app or self.app, own_store, own_broker, made, faults=faults, payload_store=objects
+            app or self.app,
+            own_store,
+            own_broker,
+            made,
+            faults=faults,
+            payload_store=objects,
+            tracing=tracing,
         )
         close = own_store.close if own_store is not self.store else _nothing
         return await self._start(service, own_broker, close)
 
     async def worker(
-        self, pool: str = "default", *, app: App | None = None, broker: Broker | None = None, **settings: Any
+        self,
+        pool: str = "default",
+        *,
+        app: App | None = None,
+        broker: Broker | None = None,
+        tracing: Tracing | None = None,
+        **settings: Any,
     ) -> Running:
         own_broker = broker if broker is not None else self.place.broker("worker")
         await own_broker.open()
         values = {"beat_interval": 0.5, "grace": 5.0} | settings
         made = WorkerSettings(pool=pool, namespace=self.place.namespace, **values)
-        return await self._start(Worker(app or self.app, own_broker, made), own_broker, _nothing)
+        return await self._start(
+            Worker(app or self.app, own_broker, made, tracing=tracing), own_broker, _nothing
+        )
 
     async def record(self, instance: str) -> InstanceRecord:
         return (await self.store.instances([instance]))[instance]

@@ -33,6 +33,7 @@ from tenuto.naming import Names
 from tenuto.payload_store import PayloadStore
 from tenuto.sealing import make_sealer, make_shelf
 from tenuto.settings import WorkerSettings
+from tenuto.tracing import Tracing
 from tenuto_worker.answers import Answer, Answers
 from tenuto_worker.beat import Heart
 from tenuto_worker.hearing import Hearing
@@ -70,6 +71,18 @@ def prefetch_for(concurrency: int) -> int:
     return min(concurrency + min(concurrency, _AHEAD), 0xFFFF)
 
 
+def _origin(settings: WorkerSettings, queue: str) -> dict[str, str]:
+    """Where tasks come from, by OpenTelemetry's conventions for messaging."""
+    if not settings.broker_url.startswith("amqp"):
+        return {}
+    return {
+        "messaging.system": "rabbitmq",
+        "messaging.operation.type": "process",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": queue,
+    }
+
+
 class Worker:
     """Runs the activities of one pool. Start, stop and wait from one event loop.
 
@@ -87,9 +100,10 @@ class Worker:
         faults: Faults = NO_FAULTS,
         codecs: Sequence[PayloadCodec] | None = None,
         payload_store: PayloadStore | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """`pool`, `codecs` (what seals payloads, in order) and `payload_store` (where large ones are kept) go before
-        what the settings say.
+        what the settings say; `tracing` is what spans are made with, by default the process's own tracer provider.
 
         Raises:
             SettingsError: the settings name a codec or a store that there is not, or lack a key.
@@ -125,6 +139,8 @@ class Worker:
                 max_payload_bytes=settings.max_payload_bytes,
                 sealer=sealer,
                 shelf=make_shelf(settings, payload_store),
+                tracing=Tracing.of_process() if tracing is None else tracing,
+                origin=_origin(settings, names.activities(self.pool)),
             ),
             answer=self._answer,
             faults=faults,

@@ -10,9 +10,12 @@ import asyncio
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
+from opentelemetry.trace import Status, StatusCode
+from opentelemetry.util.types import AttributeValue
 
 from tenuto import activity
 from tenuto.activity import ActivityContext
@@ -28,10 +31,12 @@ from tenuto.messages import ActivityTask
 from tenuto.payloads import check_size
 from tenuto.sealing import Sealer, references
 from tenuto.shelf import Shelf
+from tenuto.tracing import NO_TRACING, Tracing
 
 __all__ = ["Executor"]
 
 T = TypeVar("T")
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 class Executor:
@@ -46,13 +51,18 @@ class Executor:
         max_payload_bytes: int = sys.maxsize,
         sealer: Sealer | None = None,
         shelf: Shelf | None = None,
+        tracing: Tracing = NO_TRACING,
+        origin: Mapping[str, str] = _NOWHERE,
     ) -> None:
+        """`origin`: where its tasks come from, as attributes of their spans."""
         self._activities = activities
         self._max_payload_bytes = max_payload_bytes
         self._sealer = sealer or Sealer()
         self._shelf = shelf or Shelf()
         self._threads = threads
         self._clock = clock
+        self._tracing = tracing
+        self._origin = origin
 
     async def execute(self, job: Job) -> msgspec.Raw | Failure:
         """The result as JSON, or how the attempt failed.
@@ -60,6 +70,20 @@ class Executor:
         Raises only `asyncio.CancelledError`, when the asyncio task that executes the job is cancelled, and
         `KeyboardInterrupt`.
         """
+        if self._tracing.on:
+            return await self._traced(job)
+        return await self._execute(job)
+
+    async def _traced(self, job: Job) -> msgspec.Raw | Failure:
+        task = job.task
+        attributes = {**_span_attributes(task), **self._origin}
+        with self._tracing.running(f"activity||{task.name}", task.trace, attributes) as span:
+            outcome = await self._execute(job)
+            if isinstance(outcome, Failure):
+                span.set_status(Status(StatusCode.ERROR, f"{outcome.type}: {outcome.message}"))
+            return outcome
+
+    async def _execute(self, job: Job) -> msgspec.Raw | Failure:
         definition = job.definition
         if definition is None:
             return self._unknown(job.task.name)
@@ -130,6 +154,17 @@ class Executor:
             message=f"This worker knows no activity {name!r}; it knows: {known}. Deploy the code that "
             "defines it to every worker of the pool.",
         )
+
+
+def _span_attributes(task: ActivityTask) -> dict[str, AttributeValue]:
+    return {
+        "durabletask.type": "activity",
+        "durabletask.task.name": task.name,
+        "durabletask.task.instance_id": task.instance,
+        "durabletask.task.task_id": task.command,
+        "tenuto.workflow": task.workflow,
+        "tenuto.attempt": task.attempt,
+    }
 
 
 class _FailedError(Exception):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import msgspec
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tenuto.broker.protocol import Broker
 from tenuto.client.answers import judge, judge_start, not_found, refusal
@@ -33,6 +32,7 @@ from tenuto.naming import Names
 from tenuto.sealing import Sealer
 from tenuto.settings import ClientSettings
 from tenuto.store.protocol import Admission, InboxRow, InstanceFilter, InstanceRecord, Store
+from tenuto.tracing import producing
 
 __all__ = ["DirectTransport"]
 
@@ -64,7 +64,6 @@ class DirectTransport(Looking):
         self._owns_store = owns_store
         self._clock = clock
         self._new_id = new_id
-        self._trace = TraceContextTextMapPropagator()
         self._letters = GroupWriter(self._deliver)
         self._admissions = GroupWriter(store.admit)
         self._link = Link(broker, owned=owns_broker)
@@ -115,24 +114,26 @@ class DirectTransport(Looking):
     # Starts ----------------------------------------------------------------------------------------------
 
     async def start(self, order: Order, *, wait: bool, timeout: float | None) -> Target:
-        target, row = await self.prepare(order)
-        if not wait:
-            return await self._send_start(order, target, row)
-        await self._notices.prepared(self._settings.poll_interval)
-        with self._waits.request(row.id) as request:
-            target = await self._send_start(order, target, row)
-            try:
-                async with self._patience(timeout, f"The start of instance {order.instance!r}"):
-                    return await self._settled(target, await request.answer())
-            except TimeoutError as error:
-                raise StartPendingError(str(error), target) from None
+        with _creating(order) as trace:
+            target, row = await self.prepare(replace(order, trace=trace))
+            if not wait:
+                return await self._send_start(order, target, row)
+            await self._notices.prepared(self._settings.poll_interval)
+            with self._waits.request(row.id) as request:
+                target = await self._send_start(order, target, row)
+                try:
+                    async with self._patience(timeout, f"The start of instance {order.instance!r}"):
+                        return await self._settled(target, await request.answer())
+                except TimeoutError as error:
+                    raise StartPendingError(str(error), target) from None
 
     async def prepare(self, order: Order) -> tuple[Target, InboxRow]:
+        if order.trace is None:
+            with _creating(order) as trace:
+                return await self.prepare(replace(order, trace=trace))
         await self._surroundings.require_workflow(order.workflow)
         run, message_id = self._new_id(), order.message_id
         row = self._new_id() if message_id is None else _row_of_message(order.instance, message_id)
-        trace: dict[str, str] = {}
-        self._trace.inject(trace)
         letter = Start(
             workflow=order.workflow,
             version=order.version,
@@ -141,7 +142,7 @@ class DirectTransport(Looking):
             seed=self._new_id(),
             tags=order.tags,
             reuse=order.reuse,
-            trace=trace,
+            trace=order.trace,
             start_at=order.start_at,
             event=order.event,
             request=Request(id=row, queue=self._notices.queue),
@@ -181,7 +182,17 @@ class DirectTransport(Looking):
         self._postman.post(await self._surroundings.turns(instance), _BELL)
 
     async def ask(self, instance: str, letter: Ask, *, wait: bool, timeout: float | None) -> None:
-        await self._send(instance, letter, wait=wait, timeout=timeout)
+        if not isinstance(letter, Raise):
+            await self._send(instance, letter, wait=wait, timeout=timeout)
+            return
+        attributes = {
+            "durabletask.type": "event",
+            "durabletask.event.name": letter.name,
+            "durabletask.event.target_instance_id": instance,
+        }
+        with producing("orchestration_event", letter.name, attributes) as trace:
+            traced = msgspec.structs.replace(letter, trace=trace)
+            await self._send(instance, traced, wait=wait, timeout=timeout)
 
     async def purge(self, instance: str, letter: Purge, *, timeout: float | None) -> int:
         covered = await self._covered(await self.status(instance), letter)
@@ -282,6 +293,17 @@ class DirectTransport(Looking):
             f"{what} was not dealt with within {seconds:g} s. It is stored and will be carried out; "
             "is an orchestrator running?",
         )
+
+
+def _creating(order: Order) -> AbstractContextManager[dict[str, str]]:
+    """The span of a start; gives the trace context that the start carries."""
+    attributes = {
+        "durabletask.type": "orchestration",
+        "durabletask.task.name": order.workflow,
+        "durabletask.task.instance_id": order.instance,
+        "durabletask.task.version": order.version,
+    }
+    return producing("create_orchestration", order.workflow, attributes)
 
 
 def _reached(run: str | None, milestone: Milestone, record: InstanceRecord | None) -> bool:

@@ -17,6 +17,7 @@ from tenuto.errors import PayloadSealedError
 from tenuto.payloads import decode
 from tenuto.sealing import Sealer, reference
 from tenuto.store.protocol import InstanceRecord
+from tenuto.tracing import trace_id
 
 __all__ = ["Cursor", "InstanceStatus", "Page", "opened", "status_of", "stored_apart"]
 
@@ -47,7 +48,7 @@ class InstanceStatus:
     parent: str | None
     """The parent's instance id, of a child workflow."""
     trace_id: str | None
-    """The W3C trace id of whoever started it, if there was a trace."""
+    """The W3C id, in hexadecimal, of the trace that its present generation belongs to, if there is one."""
     start_at: datetime | None
     """When it is to begin, of a delayed start."""
     created_at: datetime
@@ -106,7 +107,7 @@ def status_of(record: InstanceRecord) -> InstanceStatus:
         reason=record.reason,
         tags=record.tags,
         parent=record.parent,
-        trace_id=_trace_id(record.trace),
+        trace_id=trace_id(record.trace, record.run, record.generation),
         start_at=record.start_at,
         created_at=record.created_at,
         updated_at=record.updated_at,
@@ -141,9 +142,3 @@ def opened(
         with contextlib.suppress(PayloadSealedError):
             changed["raw_failure"] = msgspec.json.encode(sealer.open_failure(failure, status.instance_id))
     return replace(status, **changed) if changed else status  # type: ignore[arg-type]  # all four are bytes
-
-
-def _trace_id(trace: Mapping[str, str]) -> str | None:
-    """The second part of a `traceparent` (`version-trace-span-flags`)."""
-    parts = trace.get("traceparent", "").split("-")
-    return parts[1] if len(parts) > 1 else None

@@ -38,6 +38,8 @@ class Order:
     start_at: datetime | None = None
     event: FirstEvent | None = None
     message_id: str | None = None
+    trace: dict[str, str] | None = None
+    """W3C headers of the span that it is made in; None: it is in none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def _execution_started(state: State, event: ExecutionStarted) -> None:
     state.input = event.input
     state.children = event.children
     state.start_at = event.start_at
-    state.time = event.at
+    state.time = state.started = event.at
     if event.generation > 0:  # the instance has been running in earlier generations
         state.status = Status.RUNNING
 
@@ -199,6 +199,8 @@ def _execution_resumed(state: State, event: ExecutionResumed) -> None:
 
 def _execution_rewound(state: State, event: ExecutionRewound) -> None:
     state.reason = event.reason
+    state.started = event.at
+    state.rewound = True
     for command in event.again:
         pending = state.pending.get(command)
         if isinstance(pending, PendingActivity):

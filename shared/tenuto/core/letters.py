@@ -111,6 +111,8 @@ class Raise(_Struct, frozen=True, kw_only=True, tag=True):
     """When it was sent, if it is to be kept for an instance that does not exist yet (rule C7)."""
     message_id: str | None = None
     """The sender's; the event counts once for each (rule N2)."""
+    trace: dict[str, str] = {}
+    """W3C trace context of whoever sent it."""
     request: Request | None = None
 
 

@@ -58,9 +58,11 @@ class State:
         "pending",
         "reason",
         "reply",
+        "rewound",
         "run",
         "seed",
         "start_at",
+        "started",
         "status",
         "tags",
         "tasks_pending",
@@ -87,6 +89,9 @@ class State:
         """Of a delayed start."""
         self.time: datetime | None = None
         """The time of the last turn or, before this generation has had one, of the start: none goes back behind it."""
+        self.started: datetime | None = None
+        """When this generation began or, if it was rewound, when that was."""
+        self.rewound = False
         self.begun = False
         """Whether this generation has had a turn."""
         self.output: msgspec.Raw | None = None

@@ -19,6 +19,7 @@ from tenuto.sealing import Sealer
 from tenuto.settings import OrchestratorSettings
 from tenuto.shelf import Shelf
 from tenuto.store.protocol import InboxRow, InstanceRecord
+from tenuto.tracing import NO_TRACING
 from tenuto_orchestrator.change import Change
 from tenuto_orchestrator.desk import Desk
 from tenuto_orchestrator.environment import Environment
@@ -28,6 +29,7 @@ from tenuto_orchestrator.limits import refuse_events
 from tenuto_orchestrator.order import overtaking
 from tenuto_orchestrator.partition import Partition
 from tenuto_orchestrator.residents import Resident
+from tenuto_orchestrator.spans import Spans
 from tenuto_orchestrator.work import Inspect, Item, Retire, Work
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,6 +45,7 @@ ENV = cast(
         settings=OrchestratorSettings(),
         pools=set(),
         version_of=lambda _name, _of: None,
+        spans=Spans(NO_TRACING),
     ),
 )
 

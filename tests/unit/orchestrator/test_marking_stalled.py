@@ -11,9 +11,11 @@ from tenuto.core.status import Status
 from tenuto.core.turn import Turn
 from tenuto.naming import Names
 from tenuto.store.protocol import InboxRow
+from tenuto.tracing import NO_TRACING
 from tenuto_orchestrator.change import Change
 from tenuto_orchestrator.outcome import record_turn
 from tenuto_orchestrator.residents import Resident
+from tenuto_orchestrator.spans import Spans
 from tenuto_orchestrator.stalls import mark_stalled
 from tests.unit.core.bench import begun, terminate
 from tests.unit.core.test_activities import app
@@ -51,6 +53,7 @@ async def test_what_has_a_turn_in_the_same_batch_is_not_stalled_any_more() -> No
         started=None,
         arrived={},
         names=Names(),
+        spans=Spans(NO_TRACING),
         envelope=lambda _target, _letter, _run: InboxRow(id="1", partition=0, target="i", body=b""),
         now=NOW,
     )
