@@ -1,6 +1,7 @@
-"""Where large payloads are kept apart from histories and messages: a directory, or an object store.
+"""Where large payloads are kept apart from histories and messages: a directory, an object store, or the database.
 
-The store must be within reach of every process that handles payloads: orchestrators, clients, workers. Each object
+A directory or an object store must be within reach of every process that handles payloads: orchestrators, clients,
+workers. The database is not within reach of workers, so what they need is in their messages all the same. Each object
 belongs to one run of one instance, which its key tells, and nothing else ever refers to it.
 """
 
@@ -13,7 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from tenuto.errors import SettingsError, StoreUnavailableError
 
-__all__ = ["ObjectStore", "PayloadStore", "make_payload_store"]
+__all__ = ["DATABASE", "KeepsPayloads", "ObjectStore", "PayloadStore", "make_payload_store"]
+
+DATABASE = "database"
+"""In place of a URL: the engine's own database."""
 
 _PAGE = 1000
 
@@ -38,6 +42,14 @@ class PayloadStore(Protocol):
     def keys(self, prefix: str) -> AsyncIterator[tuple[str, datetime]]:
         """Every key that begins with `prefix`, which ends with `/`, and since when the object is there."""
         ...
+
+
+@runtime_checkable
+class KeepsPayloads(Protocol):
+    """A store of the engine's (`tenuto.store.Store`) that can keep payloads too."""
+
+    @property
+    def payloads(self) -> PayloadStore: ...
 
 
 class ObjectStore:
@@ -113,6 +125,21 @@ class ObjectStore:
             ) from error
 
 
-def make_payload_store(url: str | None) -> PayloadStore | None:
-    """The store of `TENUTO_PAYLOAD_STORE`; None: there is none. Raises `SettingsError`."""
-    return None if url is None else ObjectStore(url)
+def make_payload_store(url: str | None, database: object | None = None) -> PayloadStore | None:
+    """The store of `TENUTO_PAYLOAD_STORE`; None: there is none, or none within reach of a process without `database`.
+
+    Raises:
+        SettingsError: it cannot be used, or the database is no `KeepsPayloads`.
+    """
+    if url != DATABASE:
+        return None if url is None else ObjectStore(url)
+    match database:
+        case None:
+            return None
+        case KeepsPayloads(payloads=payloads):
+            return payloads
+        case _:
+            raise SettingsError(
+                f"TENUTO_PAYLOAD_STORE is {DATABASE}, but {database!r} cannot keep payloads; name a directory or an "
+                "object store."
+            )

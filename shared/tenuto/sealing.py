@@ -29,7 +29,7 @@ from tenuto.codecs import PayloadCodec, make_codecs
 from tenuto.core.documents import read_document
 from tenuto.core.events import Failure
 from tenuto.errors import PayloadSealedError
-from tenuto.payload_store import PayloadStore, make_payload_store
+from tenuto.payload_store import DATABASE, PayloadStore, make_payload_store
 from tenuto.payloads import is_sealed
 from tenuto.shelf import Section, Shelf, owner_of
 
@@ -310,11 +310,17 @@ def make_sealer(settings: _CodecSettings, codecs: Sequence[PayloadCodec] | None 
     return Sealer(writers if codecs is None else codecs, readers=readers)
 
 
-def make_shelf(settings: _StoreSettings, store: PayloadStore | None = None) -> Shelf:
-    """The shelf of a process: over this store, or over that which the settings name.
+def make_shelf(
+    settings: _StoreSettings, store: PayloadStore | None = None, *, database: object | None = None
+) -> Shelf:
+    """The shelf of a process: over this store, or over that which the settings name, which may be its `database`.
 
     Raises:
         SettingsError: the settings name a store that cannot be used.
     """
-    chosen = make_payload_store(settings.payload_store) if store is None else store
-    return Shelf(chosen, threshold=settings.payload_threshold, namespace=settings.namespace)
+    return Shelf(
+        make_payload_store(settings.payload_store, database) if store is None else store,
+        threshold=settings.payload_threshold,
+        namespace=settings.namespace,
+        for_workers=store is not None or settings.payload_store != DATABASE,
+    )

@@ -110,9 +110,9 @@ class Settings(Environment):
     )
     payload_store: str | None = Field(
         default=None,
-        description="Where payloads over the threshold are kept apart, within reach of all processes: `file:///…`, "
-        "`s3://…`, `gs://…`, `az://…`; one for each deployment. Nowhere by default: they stay in the database and in "
-        "messages. See [Payloads](payloads.md).",
+        description="Where payloads over the threshold are kept apart: `database`, or within reach of all processes "
+        "`file:///…`, `s3://…`, `gs://…`, `az://…`; one for each deployment. Nowhere by default: they stay "
+        "in histories and messages. See [Payloads](payloads.md).",
     )
     payload_threshold: Size = Field(
         default=256 * 1024,

@@ -69,11 +69,18 @@ class Shelf:
     """One process's way to the payload store. Without a store nothing is stored apart, and what is cannot be read."""
 
     def __init__(
-        self, store: PayloadStore | None = None, *, threshold: int = 0, namespace: str = "tenuto"
+        self,
+        store: PayloadStore | None = None,
+        *,
+        threshold: int = 0,
+        namespace: str = "tenuto",
+        for_workers: bool = True,
     ) -> None:
+        """`for_workers`: they can reach the store; otherwise what they need goes in their messages, by value."""
         self.store = store
         self.threshold = threshold
         self.namespace = namespace
+        self.for_workers = for_workers
 
     def section(self, instance: str, run: str, generation: int | None) -> Section | None:
         """Where payloads of a generation, or (None) of the start, are put; None: nowhere, they stay where they are."""

@@ -89,6 +89,7 @@ async def test_the_upgraded_schema_sorts_ids_by_code_point(postgres_url: str) ->
         "tenuto_inbox.id",
         "tenuto_seen.instance",
         "tenuto_members.owner",
+        "tenuto_payloads.key",
     }
 
 

@@ -15,7 +15,7 @@ from tenuto_gateway.dev import DevServer
 from tests.support.engine import until
 
 app = App("plans")
-GROWING = ("instances", "history", "timers", "inbox", "outbox", "seen", "tags")
+GROWING = ("instances", "history", "timers", "inbox", "outbox", "seen", "tags", "payloads")
 
 
 @app.activity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tenuto.codecs import Encryption
 from tenuto.core.events import ActivityCompleted
 from tenuto.errors import PayloadSealedError, SettingsError, StoreUnavailableError
-from tenuto.payload_store import ObjectStore, PayloadStore, make_payload_store
+from tenuto.payload_store import ObjectStore, make_payload_store
 from tenuto.payloads import decode, encode, is_sealed
 from tenuto.sealing import Sealer, reference, references
 from tenuto.shelf import Owner, Section, Shelf, owner_of
@@ -32,32 +33,6 @@ NEVER_MADE = [
 """Keys that look like some instance's, and that no section makes."""
 
 
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> PayloadStore:
-    made = make_payload_store("memory:///" if request.param == "memory" else f"file://{tmp_path}/new/folder")
-    assert made is not None
-    return made
-
-
-async def keys(store: PayloadStore, prefix: str) -> list[str]:
-    return sorted([key async for key, _ in store.keys(prefix)])
-
-
-async def test_a_store_keeps_gets_lists_and_deletes(store: PayloadStore) -> None:
-    assert isinstance(store, PayloadStore)
-    await store.put({"t/a/@/r1/0/x": b"1", "t/a/@/r1/0/y": b"", "t/a/@/r1/1/x": b"3", "t/a/@/r10/0/x": b"4"})
-    assert await store.get(["t/a/@/r1/0/x", "t/a/@/r1/0/y", "t/nothing"]) == {
-        "t/a/@/r1/0/x": b"1",
-        "t/a/@/r1/0/y": b"",
-    }
-    assert await keys(store, "t/a/@/r1/") == ["t/a/@/r1/0/x", "t/a/@/r1/0/y", "t/a/@/r1/1/x"]
-    await store.delete("t/a/@/r1/0/")
-    await store.delete("t/a/@/r1/0/")
-    assert await keys(store, "t/") == ["t/a/@/r1/1/x", "t/a/@/r10/0/x"]
-    await store.delete("t/a/@/r1/")
-    assert await keys(store, "t/") == ["t/a/@/r10/0/x"], "a prefix ends between two parts"
-
-
 async def test_a_store_that_refuses_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = ObjectStore(f"file://{tmp_path}")
@@ -69,6 +44,14 @@ async def test_a_store_that_refuses_is_unavailable(tmp_path: Path) -> None:
 def test_a_store_that_there_is_not_is_told(url: str) -> None:
     with pytest.raises(SettingsError, match="TENUTO_PAYLOAD_STORE"):
         make_payload_store(url)
+
+
+def test_the_database_is_the_store_where_it_is_within_reach() -> None:
+    made = ObjectStore("memory:///")
+    assert make_payload_store("database", SimpleNamespace(payloads=made)) is made
+    assert make_payload_store("database") is None, "a worker has none"
+    with pytest.raises(SettingsError, match="cannot keep payloads"):
+        make_payload_store("database", object())
 
 
 @given(instance=st.text(min_size=1, max_size=256), generation=st.none() | st.integers(0, 10**6))
@@ -158,8 +141,9 @@ async def test_a_store_that_comes_back_is_asked_again() -> None:
         await shelf.get("i", [key])
 
 
-async def test_a_store_is_asked_for_an_instance_s_own_objects_only(store: PayloadStore) -> None:
+async def test_a_store_is_asked_for_an_instance_s_own_objects_only(tmp_path: Path) -> None:
     """It would fail for a key that is malformed, and would seem to be away."""
+    store = ObjectStore(f"file://{tmp_path}")
     shelf = Shelf(store, threshold=1, namespace="t")
     mine, others = "t/aQ/@/r/0/x", "t/ag/@/r/0/x"
     await store.put({mine: b"1", others: b"2", "u/aQ/@/r/0/x": b"3"})

@@ -96,16 +96,19 @@ class Client(BulkVerbs):
         self._app = app
         self._max_payload_bytes = settings.max_payload_bytes
         self._sealer = make_sealer(settings, codecs)
-        self._shelf = make_shelf(settings, payload_store)
         self._new_id = new_id
         self._clock = clock
         self._opened = False
         if transport is not None:
-            self._transport = transport
+            self._transport, database = transport, store
         elif settings.api_url is not None and store is None:
-            self._transport = _over_http(settings, self._sealer)
+            self._transport, database = _over_http(settings, self._sealer), None
         else:
-            self._transport = _direct(settings, store, broker, clock, new_id, sealer=self._sealer)
+            database = store or _own_store(settings)
+            self._transport = _direct(
+                settings, database, broker, clock, new_id, owns_store=store is None, sealer=self._sealer
+            )
+        self._shelf = make_shelf(settings, payload_store, database=database)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -309,24 +312,26 @@ class Client(BulkVerbs):
         return order, described.result_type
 
 
+def _own_store(settings: ClientSettings) -> Store:
+    return make_store(
+        settings.database_url, schema=settings.database_schema, connect_timeout=settings.connect_timeout
+    )
+
+
 def _direct(
     settings: ClientSettings,
-    store: Store | None,
+    store: Store,
     broker: Broker | None,
     clock: Clock,
     new_id: Callable[[], str],
     *,
+    owns_store: bool,
     sealer: Sealer,
 ) -> Transport:
     return DirectTransport(
         settings,
-        store=store
-        or make_store(
-            settings.database_url,
-            schema=settings.database_schema,
-            connect_timeout=settings.connect_timeout,
-        ),
-        owns_store=store is None,
+        store=store,
+        owns_store=owns_store,
         broker=broker
         or make_broker(
             settings.broker_url,

@@ -41,12 +41,13 @@ __all__ = [
     "metadata",
     "outbox",
     "partitions",
+    "payloads",
     "seen",
     "tags",
     "timers",
 ]
 
-HEAD = "0002"
+HEAD = "0003"
 """The migration that makes this schema; a test compares it with the migrations' own head."""
 
 VERSION_TABLE = "tenuto_version"
@@ -171,6 +172,14 @@ seen = Table(
     Column("created_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("instance", "message_id"),
     Index("ix_tenuto_seen_created_at", "created_at"),
+)
+
+payloads = Table(
+    "tenuto_payloads",
+    metadata,
+    Column("key", Key(), primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", UtcTime, nullable=False, server_default=InsertedAt()),
 )
 
 partitions = Table(
