@@ -122,7 +122,7 @@ class Spans:
             record=record,
             context=context,
             started=now if state is None else _began(state, record),
-            rewound=state is None or state.rewound,
+            rewound=state is None or state.rewound_at is not None,
             began=now,
             items=items,
         )

@@ -145,9 +145,8 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True):
         ticket = granted_ticket(what.name, what.payload)
         if ticket is None:
             return False
-        pending = self.state.pending.get(ticket.command)
-        here = (ticket.run, ticket.generation) == (self.state.run, self.state.generation)
-        return not (here and isinstance(pending, PendingLock))
+        wanted = isinstance(self.state.pending.get(ticket.command), PendingLock)
+        return not (wanted and ticket == self.state.ticket(ticket.command))
 
     def _activity_completed(self, what: ActivityCompleted) -> Verdict:
         if not self.state.is_pending(what.command, what.attempt):  # rule N1

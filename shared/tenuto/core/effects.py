@@ -70,7 +70,7 @@ from tenuto.core.pending import (
     PendingLock,
     deadline,
 )
-from tenuto.core.reserved import LOCK, SAGA, LockRequest, Ticket, compensations, lock_instance, saga_instance
+from tenuto.core.reserved import LOCK, SAGA, LockRequest, compensations, lock_instance, saga_instance
 from tenuto.core.state import State
 from tenuto.core.status import ReuseAction, ReusePolicy, Status
 from tenuto.core.turn import START_TIMER, LetterOut, TaskOut, TimerKey, TimerSet
@@ -306,8 +306,7 @@ def _lock_requested(effects: Effects, state: State, event: LockRequested) -> Non
 
 
 def _lock_request(state: State, command: int, *, wanted: bool) -> Raw:
-    ticket = Ticket(instance=state.instance, run=state.run, generation=state.generation, command=command)
-    return encode(LockRequest(ticket=ticket, wanted=wanted))
+    return encode(LockRequest(ticket=state.ticket(command), wanted=wanted))
 
 
 def _start(state: State, command: int, **more: Any) -> Start:

@@ -199,8 +199,7 @@ def _execution_resumed(state: State, event: ExecutionResumed) -> None:
 
 def _execution_rewound(state: State, event: ExecutionRewound) -> None:
     state.reason = event.reason
-    state.started = event.at
-    state.rewound = True
+    state.started = state.rewound_at = event.at
     for command in event.again:
         pending = state.pending.get(command)
         if isinstance(pending, PendingActivity):

@@ -6,6 +6,7 @@ Every orchestrator serves the built-in workflows (`tenuto.builtins`), so the cor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -46,13 +47,15 @@ LONGEST_KEY = 200
 """Characters that the key of a lock, or the name of a schedule, may have, so that it fits into an instance id."""
 
 
-class Ticket(msgspec.Struct, frozen=True, kw_only=True):
-    """Who wants, or holds, a lock: exactly one command of one run (rule N1)."""
+class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who wants, or holds, a lock: exactly one command of one run (rule N1), as rewound last."""
 
     instance: str
     run: str
     generation: int
     command: int
+    rewound_at: datetime | None = None
+    """A rewound instance asks once more with the same command; what was granted before is not meant for that."""
 
 
 class LockRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ from tenuto.core.events import (
 )
 from tenuto.core.execution import Execution
 from tenuto.core.pending import PendingActivity, PendingChild, PendingCompensation, PendingLock
+from tenuto.core.reserved import granted_ticket
 from tenuto.core.state import State
 from tenuto.core.turn import Turn
 from tenuto.core.turn_builder import TurnBuilder
@@ -167,7 +168,8 @@ def _tell_again(execution: Execution, rewinding: Rewinding, kept_commands: int) 
         if execution.state is not state or state.status.is_terminal or execution.code is None:
             return  # it has ended once more, or continued as new
         if isinstance(event, EventRaised):
-            execution.notify(event)
+            if granted_ticket(event.name, event.payload) is None:  # what a lock granted has been given back
+                execution.notify(event)
         elif (final := _final(event)) is not None and final.command in rewinding.again:
             continue
         elif isinstance(event, Notification) and _answers(state, event, commands, kept_commands):

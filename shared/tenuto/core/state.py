@@ -34,6 +34,7 @@ from tenuto.core.pending import (
     PendingChild,
     PendingTimer,
 )
+from tenuto.core.reserved import Ticket
 from tenuto.core.status import Status
 from tenuto.core.turn import START_TIMER, TaskOut, TimerKey, TimerSet
 
@@ -58,7 +59,7 @@ class State:
         "pending",
         "reason",
         "reply",
-        "rewound",
+        "rewound_at",
         "run",
         "seed",
         "start_at",
@@ -91,7 +92,8 @@ class State:
         """The time of the last turn or, before this generation has had one, of the start: none goes back behind it."""
         self.started: datetime | None = None
         """When this generation began or, if it was rewound, when that was."""
-        self.rewound = False
+        self.rewound_at: datetime | None = None
+        """When it was rewound last, in this generation."""
         self.begun = False
         """Whether this generation has had a turn."""
         self.output: msgspec.Raw | None = None
@@ -160,6 +162,16 @@ class State:
     def awaited_start(self) -> datetime | None:
         """When the first turn is due, if the instance waits for that."""
         return None if self.begun or self.status.is_terminal else self.start_at
+
+    def ticket(self, command: int) -> Ticket:
+        """That of a request for a lock. None outlives a rewinding, so it is the same until it is given back."""
+        return Ticket(
+            instance=self.instance,
+            run=self.run,
+            generation=self.generation,
+            command=command,
+            rewound_at=self.rewound_at,
+        )
 
     def child(self, pending: PendingChild) -> LiveChild:
         """The child of a pending call's present attempt."""

@@ -11,7 +11,8 @@ import pytest
 from tenuto import ActivityError, App, RetryPolicy, Saga, WorkflowContext, when_all
 from tenuto.core.events import ContinuedAsNew, Event, ExecutionRewound, decode_events, encode_events, rewound
 from tenuto.core.execution import replay
-from tenuto.core.letters import Raise, Terminate
+from tenuto.core.letters import Raise, Start, Terminate
+from tenuto.core.reserved import LockRequest, Ticket, grant_event
 from tenuto.core.rewinding import plan, rewind
 from tenuto.core.state import State
 from tenuto.core.status import Status
@@ -89,6 +90,26 @@ async def waits(ctx: WorkflowContext) -> Any:
 async def careless(ctx: WorkflowContext) -> Any:
     payload = await ctx.wait_for_external_event("go")
     return payload["amount"] + FIXED["by"]["a new version"]
+
+
+@app.workflow
+async def tidies(ctx: WorkflowContext) -> None:
+    try:
+        await ctx.call_activity(work)
+    except Exception:
+        async with ctx.lock("printer"):
+            await ctx.call_activity("tidy")
+        raise
+
+
+@app.workflow
+async def beside(ctx: WorkflowContext) -> None:
+    async def prints() -> None:
+        await ctx.wait_for_external_event("ready")
+        async with ctx.lock("printer"):
+            await ctx.call_activity("print")
+
+    await when_all([ctx.call_activity(work), ctx.spawn(prints())])
 
 
 FIXED: dict[str, dict[str, int]] = {"by": {}}
@@ -296,3 +317,44 @@ def test_what_came_to_be_owed_behind_the_failure_refuses_too() -> None:
     assert bench.status is Status.FAILED
     with pytest.raises(RequestError, match="owed compensations"):
         plan(bench.history)
+
+
+def granted(turn: Turn) -> Raise:
+    """What the lock says to the request that this turn makes."""
+    (out,) = letters_of(turn, Start)
+    assert isinstance(out.letter, Start)
+    assert out.letter.event is not None
+    ticket = msgspec.json.decode(out.letter.event.payload, type=LockRequest).ticket
+    return event(grant_event(ticket.command), ticket)
+
+
+def test_a_lock_that_was_granted_before_is_not_taken_for_granted_again() -> None:
+    """The grant comes late, or a second time, and meets the very command that asks once more."""
+    bench = begun(app, "tidies")
+    stale = granted(bench.go(failed(0)))
+    bench.go(stale)
+    bench.go(done(2, None))
+    assert bench.status is Status.FAILED
+    go_on(bench)
+    fresh = granted(bench.go(failed(0, attempt=2)))
+    assert bench.go(stale).events == ()
+    assert names(bench.go(fresh)) == ["TurnStarted", "EventRaised", "ActivityScheduled"]
+    bench.cold_start()
+    (back,) = letters_of(bench.go(done(2, None)), Raise)
+    assert isinstance(back.letter, Raise)
+    ticket = msgspec.json.decode(fresh.payload, type=Ticket)
+    assert msgspec.json.decode(back.letter.payload, type=LockRequest) == LockRequest(
+        ticket=ticket, wanted=False
+    )
+
+
+def test_a_lock_that_was_granted_before_is_not_told_again() -> None:
+    """Another branch asks for it as before; in the history that is looked through once more it was granted."""
+    bench = begun(app, "beside")
+    bench.go(failed(0))
+    bench.go(granted(bench.go(event("ready"))))
+    bench.go(done(2, None))
+    assert bench.status is Status.FAILED
+    turn = go_on(bench)
+    assert names(turn)[-1] == "LockRequested"
+    assert names(bench.go(granted(turn)))[-1] == "ActivityScheduled"
