@@ -101,6 +101,10 @@ class Code:
         """From now on commands go to this recorder."""
         self._driver.recorder = recorder
 
+    def reseed(self) -> None:
+        """Chance comes from the seed that the state has now."""
+        self._requests.reseed(self._driver.recorder.state)
+
     def start(self) -> None:
         """Call the function and run it until it waits."""
         self.started = True

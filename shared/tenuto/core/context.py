@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 from random import Random
 from typing import Any, TypeVar, overload
 from uuid import UUID
@@ -28,6 +28,7 @@ from tenuto.core.mailbox import EventTask, Mailbox
 from tenuto.core.patches import Patches
 from tenuto.core.reserved import LONGEST_KEY
 from tenuto.core.retry import Duration
+from tenuto.core.state import State
 from tenuto.core.tasks import CommandTask, Routine, Task
 from tenuto.errors import PayloadError
 
@@ -41,7 +42,7 @@ _MAX_CUSTOM_STATUS = 1024 * 1024
 class Requests:
     """What the code has asked of its own instance."""
 
-    __slots__ = ("custom_status", "next_input", "save_events", "tags")
+    __slots__ = ("custom_status", "next_input", "random", "save_events", "tags")
 
     def __init__(self) -> None:
         self.custom_status: bytes | None = None
@@ -50,6 +51,13 @@ class Requests:
         self.save_events = True
         self.tags: dict[str, str | None] = {}
         """Changes of the tags; None takes one away."""
+        # Made when it is asked for: it takes as much memory as all the rest of a waiting instance's context.
+        self.random: Random | None = None
+
+    def reseed(self, state: State) -> None:
+        """Chance comes from the state's seed from here on, also that which the code has in hand."""
+        if self.random is not None:
+            self.random.seed(_chance(state))
 
 
 class WorkflowContext(Calls, Patches):
@@ -72,16 +80,17 @@ class WorkflowContext(Calls, Patches):
         self._requests = requests
         self._uuids = 0
         state = driver.recorder.state
-        self._seed, self._generation = state.seed, state.generation
         self.instance_id = state.instance
         self.workflow = state.workflow
         self.logger = registry.logger(self)
 
-    @cached_property
+    @property
     def random(self) -> Random:
         """Chance that replays: seeded by the instance and its generation. Drawing uuids does not disturb it."""
-        # Made when it is asked for: it takes as much memory as all the rest of a waiting instance's context.
-        return Random(f"{self._seed}:{self._generation}")  # noqa: S311 - it must repeat, not be secret
+        requests = self._requests
+        if requests.random is None:
+            requests.random = Random(_chance(self._driver.recorder.state))  # noqa: S311 - it must repeat, not be secret
+        return requests.random
 
     @property
     def version(self) -> str | None:
@@ -106,7 +115,8 @@ class WorkflowContext(Calls, Patches):
         """A UUID (version 5) that is the same on every replay."""
         self._driver.check()
         self._uuids += 1
-        return ids.code_uuid(self._seed, self._generation, self._uuids)
+        state = self._driver.recorder.state
+        return ids.code_uuid(state.seed, state.generation, self._uuids)
 
     def create_timer(self, fire_at: Duration | datetime) -> Task[None]:
         """A durable timer, after a `timedelta` or seconds, or at an aware `datetime`. There is no limit on its length.
@@ -266,3 +276,8 @@ class WorkflowContext(Calls, Patches):
             moment = after(self.current_utc_datetime, fire_at)
         driver = self._driver
         return driver.issue(TimerCreated(id=driver.next_id, fire_at=moment, event=event)).id
+
+
+def _chance(state: State) -> str:
+    """What chance comes from."""
+    return f"{state.seed}:{state.generation}"

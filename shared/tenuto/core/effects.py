@@ -27,7 +27,7 @@ Each event is asked for its effects directly before the state takes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -123,14 +123,16 @@ class Effects:
             self.timers_cleared[key] = None
 
     def send_again(self, state: State) -> None:
-        """All that is pending goes out: the instance was rewound. Its children are rewound with it."""
+        """All that is pending goes out, but children: the instance was rewound, or has another's history."""
         for task in state.tasks_out():
             self.tasks[task.scheduled.id] = task
         for timer in state.timers():
             self.set_timer(timer)
-        for pending in state.pending.values():
-            if isinstance(pending, PendingChild) and pending.is_out:
-                self.start_child(state, pending.command, pending.instance, pending.attempt, rewind=True)
+
+    def start_again(self, state: State, children: Iterable[PendingChild], *, rewind: bool = False) -> None:
+        """Children that are pending start or, where their parent was rewound, are rewound with it."""
+        for pending in children:
+            self.start_child(state, pending.command, pending.instance, pending.attempt, rewind=rewind)
 
     def start_child(
         self, state: State, command: ChildScheduled, instance: str, attempt: int, *, rewind: bool = False

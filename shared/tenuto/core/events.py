@@ -67,6 +67,7 @@ __all__ = [
     "EventSent",
     "ExecutionCompleted",
     "ExecutionFailed",
+    "ExecutionRerun",
     "ExecutionResumed",
     "ExecutionRewound",
     "ExecutionStarted",
@@ -244,6 +245,24 @@ class ExecutionRewound(_Struct, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
 
 
+class ExecutionRerun(_Struct, frozen=True, kw_only=True, tag=True):
+    """The instance began with what stands before this: the first part of the history of another one, which had ended.
+    It begins a turn, before `TurnStarted`; from here on all is the instance's own."""
+
+    instance: str
+    """The other instance."""
+    run: str
+    """Its run."""
+    command: int
+    """What is done again first, of what the other one had asked for."""
+    replaced: bool = False
+    """With an input of its own, which that command has."""
+    seed: str
+    """Instead of that of the start from here on."""
+    at: datetime
+    """Now. What is pending has as long as it had when the other one was there."""
+
+
 Notification: TypeAlias = (
     ExecutionStarted
     | TurnStarted
@@ -260,13 +279,21 @@ Notification: TypeAlias = (
     | ExecutionResumed
     | ExecutionTerminated
     | ExecutionRewound
+    | ExecutionRerun
 )
 Event: TypeAlias = Notification | Command
 
 EVENT_FORMAT = 2
 """The level of the event format that this release reads: that of its newest kind of event."""
 EVENT_LEVELS: Mapping[type[Event], int] = MappingProxyType(
-    {ExecutionRewound: 2, PatchRecorded: 2, WorkflowStarted: 2, LockRequested: 2, CompensationAdded: 2}
+    {
+        ExecutionRewound: 2,
+        ExecutionRerun: 2,
+        PatchRecorded: 2,
+        WorkflowStarted: 2,
+        LockRequested: 2,
+        CompensationAdded: 2,
+    }
 )
 """Since which level a kind of event is written; kinds that are not named here are of level 1, the first release's."""
 

@@ -26,6 +26,7 @@ from tenuto.core.events import (
     ContinuedAsNew,
     Event,
     EventRaised,
+    ExecutionRerun,
     ExecutionResumed,
     ExecutionStarted,
     ExecutionTerminated,
@@ -157,6 +158,8 @@ class Execution:
                 self._load()
             case ExecutionTerminated():
                 self.abandon()
+            case ExecutionRerun():
+                self._code().reseed()
             case _:
                 pass  # the code does not hear of it
 

@@ -24,6 +24,7 @@ from tenuto.core.events import (
     EventSent,
     ExecutionCompleted,
     ExecutionFailed,
+    ExecutionRerun,
     ExecutionResumed,
     ExecutionRewound,
     ExecutionStarted,
@@ -206,6 +207,14 @@ def _execution_rewound(state: State, event: ExecutionRewound) -> None:
             pending.rewind(event.at)
 
 
+def _execution_rerun(state: State, event: ExecutionRerun) -> None:
+    state.seed = event.seed
+    state.replaced = event.command if event.replaced else None
+    if state.time is not None:
+        for pending in state.pending.values():
+            pending.postpone(event.at - state.time)
+
+
 def _execution_terminated(state: State, event: ExecutionTerminated) -> None:
     state.status = Status.TERMINATED
     state.output = event.output
@@ -268,6 +277,7 @@ FOLD: Mapping[type[Event], Callable[[State, Any], None]] = MappingProxyType(
         ExecutionResumed: _execution_resumed,
         ExecutionTerminated: _execution_terminated,
         ExecutionRewound: _execution_rewound,
+        ExecutionRerun: _execution_rerun,
         ActivityScheduled: _activity_scheduled,
         TimerCreated: _timer_created,
         ChildScheduled: _child_scheduled,

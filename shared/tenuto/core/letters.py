@@ -25,6 +25,7 @@ __all__ = [
     "Raise",
     "Repeat",
     "Request",
+    "Rerun",
     "Resume",
     "Rewind",
     "Start",
@@ -133,6 +134,22 @@ class Rewind(_Struct, frozen=True, kw_only=True, tag=True):
     request: Request | None = None
 
 
+class Rerun(_Struct, frozen=True, kw_only=True, tag=True):
+    """Make an instance that begins with a part of the history of one that has ended. Its run id and seed are chosen by
+    the sender, so a repeated row makes the same run."""
+
+    source: str
+    """The instance that has ended."""
+    command: int
+    """Of what that one asked for, what is done again first."""
+    input: OptionalRaw = None
+    """Payload: another input for it."""
+    run: str
+    seed: str
+    trace: dict[str, str] = {}
+    request: Request | None = None
+
+
 class Terminate(_Struct, frozen=True, kw_only=True, tag=True):
     output: msgspec.Raw
     reason: str | None = None
@@ -164,7 +181,18 @@ class Repeat(_Struct, frozen=True, kw_only=True, tag=True):
 
 
 Letter: TypeAlias = (
-    Start | ChildEnded | Answered | Raise | Suspend | Resume | Rewind | Terminate | Purge | Continue | Repeat
+    Start
+    | ChildEnded
+    | Answered
+    | Raise
+    | Suspend
+    | Resume
+    | Rewind
+    | Rerun
+    | Terminate
+    | Purge
+    | Continue
+    | Repeat
 )
 
 _encoder = msgspec.json.Encoder()

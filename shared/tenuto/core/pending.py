@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, TypeAlias
+
+from msgspec.structs import replace
 
 from tenuto.core.durations import after
 from tenuto.core.events import (
@@ -106,6 +108,14 @@ class PendingActivity:
         self.sending = 0
         self.losses = 0
 
+    def postpone(self, by: timedelta) -> None:
+        """Another instance goes on with it, so much later: under its run nothing has been sent yet."""
+        self.first = after(self.first, by)
+        self.sent = after(self.sent, by)
+        self.waiting_until = None if self.waiting_until is None else after(self.waiting_until, by)
+        self.sending = 0
+        self.losses = 0
+
     def lose(self, event: ActivityLost) -> None:
         """The attempt goes out again, alone (rule W1)."""
         self.sending += 1
@@ -169,6 +179,11 @@ class PendingTimer:
     def timer(self) -> tuple[int, datetime]:
         return self.attempt, self.command.fire_at
 
+    def postpone(self, by: timedelta) -> None:
+        """As of `PendingActivity`."""
+        self.first = after(self.first, by)
+        self.command = replace(self.command, fire_at=after(self.command.fire_at, by))
+
 
 @dataclass(slots=True, kw_only=True)
 class PendingChild:
@@ -193,6 +208,11 @@ class PendingChild:
         """The wait for a retry, as (attempt, time)."""
         return None if self.waiting_until is None else (self.attempt, self.waiting_until)
 
+    def postpone(self, by: timedelta) -> None:
+        """As of `PendingActivity`."""
+        self.first = after(self.first, by)
+        self.waiting_until = None if self.waiting_until is None else after(self.waiting_until, by)
+
 
 @dataclass(slots=True, kw_only=True)
 class PendingLock:
@@ -205,6 +225,9 @@ class PendingLock:
     command: LockRequested
     first: datetime
 
+    def postpone(self, by: timedelta) -> None:
+        """No time is of any account to it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class PendingCompensation:
@@ -216,6 +239,9 @@ class PendingCompensation:
     timer: ClassVar[None] = None
     command: CompensationAdded
     first: datetime
+
+    def postpone(self, by: timedelta) -> None:
+        """As of `PendingLock`."""
 
 
 Pending: TypeAlias = PendingActivity | PendingTimer | PendingChild | PendingLock | PendingCompensation

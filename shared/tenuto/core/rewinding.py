@@ -41,7 +41,7 @@ from tenuto.core.turn import Turn
 from tenuto.core.turn_builder import TurnBuilder
 from tenuto.errors import NonDeterminismError, RequestError, StalledError
 
-__all__ = ["Rewinding", "plan", "rewind"]
+__all__ = ["Rewinding", "owes", "plan", "rewind", "version_to_take"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def plan(history: Sequence[Event]) -> Rewinding:
             found = _before(history, failure)
         case _:
             raise RequestError("it has neither failed nor been terminated")
-    if _owes(history[: found.kept]) or _owes(history[:-1]):  # there, or only when it ended
+    if owes(history[: found.kept]) or owes(history[:-1]):  # there, or only when it ended
         raise RequestError(
             "where it would go on from, or when it ended, it held locks or owed compensations, and those have been "
             "given back or carried out; restart it instead"
@@ -78,7 +78,7 @@ def plan(history: Sequence[Event]) -> Rewinding:
     return found
 
 
-def _owes(history: Sequence[Event]) -> bool:
+def owes(history: Sequence[Event]) -> bool:
     """Whether an end at this place gives locks back, or has compensations carried out."""
     pending = State.fold("", "", history).pending.values()
     return any(isinstance(each, PendingLock | PendingCompensation) for each in pending)
@@ -149,14 +149,17 @@ def rewind(
         builder.rewind(mark, (event for event in rewinding.tail if isinstance(event, EventSent)))
         start_at = state.awaited_start
         if start_at is None or builder.at >= start_at:
-            execution.notify(TurnStarted(at=builder.at, version=None if begun else _version(execution)))
+            execution.notify(
+                TurnStarted(at=builder.at, version=None if begun else version_to_take(execution))
+            )
         _tell_again(execution, rewinding, kept_commands)
     except NonDeterminismError as error:
         raise StalledError(str(error)) from error
     return builder.turn(execution.custom_status)
 
 
-def _version(execution: Execution) -> str | None:
+def version_to_take(execution: Execution) -> str | None:
+    """The version that an instance which had none keeps from its first turn on: that of the code."""
     code = execution.code
     return code.version if code is not None and execution.state.version is None else None
 

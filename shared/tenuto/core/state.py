@@ -58,6 +58,7 @@ class State:
         "parent",
         "pending",
         "reason",
+        "replaced",
         "reply",
         "rewound_at",
         "run",
@@ -100,6 +101,8 @@ class State:
         self.failure: Failure | None = None
         self.reason: str | None = None
         """Why it was last suspended, resumed or terminated."""
+        self.replaced: int | None = None
+        """The command that was given another input than the code gave it (`ExecutionRerun`)."""
         self.length = 0
         """How many events the history has."""
         self.next_command = 0
@@ -180,11 +183,11 @@ class State:
 
     def children_alive(self) -> list[LiveChild]:
         """Every child that has been started and has not answered."""
-        return [
-            self.child(pending)
-            for pending in self.pending.values()
-            if isinstance(pending, PendingChild) and pending.is_out
-        ]
+        return [self.child(pending) for pending in self.children_out()]
+
+    def children_out(self) -> list[PendingChild]:
+        """The calls of those."""
+        return [each for each in self.pending.values() if isinstance(each, PendingChild) and each.is_out]
 
     def deferred(self) -> list[PendingActivity | PendingChild]:
         """The attempts that a resume sends out."""

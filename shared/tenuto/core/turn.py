@@ -102,7 +102,7 @@ class TaskOut(msgspec.Struct, frozen=True, kw_only=True):
     scheduled: ActivityScheduled
     attempt: int
     key: str
-    """The user's idempotency key: the same for every attempt, and kept by a rerun."""
+    """The user's idempotency key: the same for every attempt. What a rerun does again has another."""
     sending: int = 0
     """How often the attempt was sent before, and lost (rule W1)."""
     details: OptionalRaw = None

@@ -11,10 +11,13 @@ import msgspec
 
 from tenuto.core.effects import Effects
 from tenuto.core.events import (
+    ActivityScheduled,
+    ChildScheduled,
     Command,
     Event,
     EventRaised,
     EventSent,
+    ExecutionRerun,
     ExecutionRewound,
     ExecutionStarted,
     Notification,
@@ -22,6 +25,7 @@ from tenuto.core.events import (
     TurnStarted,
 )
 from tenuto.core.letters import Continue
+from tenuto.core.pending import PendingChild
 from tenuto.core.state import State
 from tenuto.core.turn import Arrival, LetterOut, TaskOut, Turn
 
@@ -37,7 +41,17 @@ class TurnBuilder:
     in this turn.
     """
 
-    __slots__ = ("_dead", "_effects", "_events", "_ignored", "_next", "at", "max_payload_bytes", "state")
+    __slots__ = (
+        "_dead",
+        "_effects",
+        "_events",
+        "_ignored",
+        "_next",
+        "_replacing",
+        "at",
+        "max_payload_bytes",
+        "state",
+    )
 
     replaying = False
 
@@ -49,11 +63,12 @@ class TurnBuilder:
         self._events: list[Event] = []
         self._next: list[Event] = []
         self._effects = Effects()
+        self._replacing: tuple[int, msgspec.Raw] | None = None
         self._dead: list[TaskOut] = []
         self._ignored: list[tuple[Arrival, str]] = []
 
     def record(self, event: Notification) -> None:
-        begins = not (self._events or self._next or isinstance(event, TurnStarted))
+        begins = not (self._events or self._next or isinstance(event, TurnStarted | ExecutionRerun))
         if begins and self.state.awaited_start is None:  # before a delayed start, things come without a turn
             self._add(TurnStarted(at=self.at))
         self._add(event)
@@ -63,9 +78,25 @@ class TurnBuilder:
         self._add(event)
         self._effects.sent = frozenset(map(msgspec.json.encode, sent))
         self._effects.send_again(self.state)
+        self._effects.start_again(self.state, self.state.children_out(), rewind=True)
+
+    def keep(self, events: Iterable[Event], replacing: tuple[int, msgspec.Raw] | None) -> None:
+        """Begin with what another instance's history has. Nothing comes of these events, and the state has taken them
+        already. `replacing`: a command to be issued, and its input in place of the code's."""
+        self._events.extend(events)
+        self._replacing = replacing
+
+    def take_over(self, children: Iterable[PendingChild]) -> None:
+        """What is pending goes out under this run, and of the children those."""
+        self._effects.send_again(self.state)
+        self._effects.start_again(self.state, children)
 
     def issue(self, command: C, place: Callable[[], str]) -> C:
         del place  # what is new cannot fail to fit
+        if self._replacing is not None and isinstance(command, ActivityScheduled | ChildScheduled):
+            number, given = self._replacing
+            if command.id == number:
+                command = msgspec.structs.replace(command, input=given, refused=None)
         self._add(command)
         return command
 

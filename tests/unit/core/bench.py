@@ -89,6 +89,7 @@ class Bench:
     input: Any = None
     started: ExecutionStarted | None = None
     instance: str = "order-17"
+    run: str = RUN
     now: datetime = START
     max_losses: int = 3
     max_payload_bytes: int = sys.maxsize
@@ -98,7 +99,7 @@ class Bench:
     def __post_init__(self) -> None:
         started = self.started or ExecutionStarted(workflow=self.workflow, input=raw(self.input), seed="seed")
         self.history = [started]
-        self.execution = replay(self.app.resolve, self.instance, RUN, self.history)
+        self.execution = replay(self.app.resolve, self.instance, self.run, self.history)
 
     @property
     def state(self) -> State:
@@ -128,21 +129,27 @@ class Bench:
             max_losses=self.max_losses,
             max_payload_bytes=self.max_payload_bytes,
         )
+        self.record(turn)
+        return turn
+
+    def record(self, turn: Turn) -> None:
+        """Take a turn into the history, and check that a replay comes to the same."""
         self.turns.append(turn)
         self.history = list(turn.next_generation) if turn.next_generation else [*self.history, *turn.events]
         self.check_replay()
-        return turn
 
     def arrival(self, what: What | Arrival) -> Arrival:
         if isinstance(what, Arrival):
             return what
         is_answer = isinstance(what, ActivityCompleted | ActivityFailed | TimerDue | TaskLost | TimedOut)
-        return Arrival(what=what, run=RUN, generation=self.state.generation if is_answer else None)
+        return Arrival(what=what, run=self.run, generation=self.state.generation if is_answer else None)
 
     def replayed(self) -> Execution:
         """From nothing, through the bytes that a store would keep."""
         history = decode_events(encode_events(self.history))
-        return replay(self.app.resolve, self.instance, RUN, history, max_payload_bytes=self.max_payload_bytes)
+        return replay(
+            self.app.resolve, self.instance, self.run, history, max_payload_bytes=self.max_payload_bytes
+        )
 
     def check_replay(self) -> None:
         again = self.replayed()

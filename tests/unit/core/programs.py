@@ -29,7 +29,6 @@ from tenuto.core.letters import Continue, Start
 from tenuto.core.turn import Arrival, TaskLost, Turn
 from tests.unit.core.bench import (
     RESUME,
-    RUN,
     SUSPEND,
     Bench,
     child_done,
@@ -200,14 +199,14 @@ class World:
             command, attempt = task.scheduled.id, task.attempt
             lost = TaskLost(command=command, attempt=attempt)
             if self.chance.random() < 0.1:
-                self.waiting.append(Arrival(what=lost, run=RUN, generation=old))
+                self.waiting.append(Arrival(what=lost, run=self.bench.run, generation=old))
             answer = failed(command, "Broken", attempt) if attempt <= fails else done(command, label, attempt)
-            self.waiting.append(Arrival(what=answer, run=RUN, generation=old))
+            self.waiting.append(Arrival(what=answer, run=self.bench.run, generation=old))
         for timer in turn.timers_set:
             ring = due(timer.key.command, timer.key.attempt)
             patient = (timer.fire_at - self.bench.now).total_seconds() > 10**6
             if not patient:
-                self.waiting.append(Arrival(what=ring, run=RUN, generation=old))
+                self.waiting.append(Arrival(what=ring, run=self.bench.run, generation=old))
         for letter in turn.letters:
             self.absorb_letter(letter.letter)
 
@@ -220,9 +219,9 @@ class World:
                     answer = child_failed(command, "Broken", attempt, generation)
                 else:
                     answer = child_done(command, label, attempt, generation)
-                self.waiting.append(Arrival(what=answer, run=RUN))
+                self.waiting.append(Arrival(what=answer, run=self.bench.run))
             case Continue():
-                self.waiting.append(Arrival(what=letter, run=RUN))
+                self.waiting.append(Arrival(what=letter, run=self.bench.run))
             case _:
                 pass
 
