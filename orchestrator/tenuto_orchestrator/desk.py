@@ -8,15 +8,16 @@ batch. All the rest are arrivals for `advance`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import assert_never
 
 from msgspec import structs
 
 from tenuto.core.events import Event, ExecutionStarted
-from tenuto.core.letters import Continue, Letter, Purge, Repeat, Rewind, Start, encode_letter
+from tenuto.core.letters import Continue, Letter, Purge, Repeat, Rerun, Rewind, Start, encode_letter
 from tenuto.core.status import ReuseAction, Status
 from tenuto.core.turn import Arrival
 from tenuto.errors import StalledError, StoreError
@@ -34,8 +35,9 @@ from tenuto_orchestrator.limits import check_turn, refuse_events
 from tenuto_orchestrator.losses import lost_tasks, send_again
 from tenuto_orchestrator.order import overtaking
 from tenuto_orchestrator.partition import Partition
+from tenuto_orchestrator.reruns import Reruns
 from tenuto_orchestrator.residents import Resident
-from tenuto_orchestrator.rewinds import asks_to_rewind, rewind
+from tenuto_orchestrator.rewinds import is_a_turn, rewind
 from tenuto_orchestrator.seals import Seals
 from tenuto_orchestrator.stalls import hold, mark_stalled, passes_stall, stall, terminates
 from tenuto_orchestrator.work import Claimed, Expire, Inspect, Item, MarkStalled, Resend, Retire, Watching
@@ -43,6 +45,7 @@ from tenuto_orchestrator.work import Claimed, Expire, Inspect, Item, MarkStalled
 __all__ = ["Desk"]
 
 _log = logging.getLogger("tenuto.orchestrator")
+_NOTHING: Mapping[str, StoredInstance] = MappingProxyType({})
 
 
 class Desk:
@@ -51,6 +54,7 @@ class Desk:
         self._executor = executor
         self._seals = Seals(env.sealer, env.shelf)
         self._existence = Existence(env, self._envelope)
+        self._reruns = Reruns(env, executor, self._seals, self._envelope)
 
     async def handle(
         self,
@@ -60,11 +64,12 @@ class Desk:
         resident: Resident | None,
         *,
         children: Sequence[str],
-        stored: StoredInstance | None = None,
+        stored: Mapping[str, StoredInstance] = _NOTHING,
         now: datetime,
     ) -> Change:
         """Decide about all of a batch's items for one instance. `children` are its child instances, looked up if a
-        purge is among the items; `stored` is its history, looked up if it may have to be rewound.
+        purge is among the items; `stored` has histories by instance: its own, if it may have to be rewound,
+        and those of others that it may have to begin with.
         An engine's bug stalls the instance; it neither ends it nor stops the others."""
         overtook = list(overtaking(items, resident))
         items = [item for item in items if item not in overtook]
@@ -126,7 +131,7 @@ class Desk:
         for item in failed.items:
             if isinstance(item.work, Start) and started is None:
                 started = self._existence.start(change, item, item.work, rest, now)
-            elif isinstance(item.work, Start | Rewind | Purge):
+            elif isinstance(item.work, Start | Rewind | Rerun | Purge):
                 change.deferred.append(item)
             else:
                 rest.append(item)
@@ -138,7 +143,7 @@ class Desk:
         change: Change,
         items: Sequence[Item],
         children: Sequence[str],
-        stored: StoredInstance | None,
+        stored: Mapping[str, StoredInstance],
         now: datetime,
     ) -> None:
         arrivals: list[Item] = []
@@ -149,13 +154,13 @@ class Desk:
                 change.deferred.append(item)
                 continue
             match item.work:
-                case Rewind() | Start() as letter if asks_to_rewind(change, item):
+                case Rewind() | Rerun() | Start() as letter if is_a_turn(change, item):
                     # It is a turn, and a batch has one; what comes without a row cannot wait, so that goes first.
                     others = any(other.row is None for other in items if other is not item)
                     if arrivals or started is not None or others:
                         change.deferred.append(item)
                     else:
-                        await self._rewind(change, item, letter, stored, now)
+                        await self._go_on(change, item, letter, stored, now)
                     waiting = True
                 case Start() as letter if not arrivals and started is None:
                     started = self._existence.start(change, item, letter, arrivals, now) or started
@@ -163,7 +168,7 @@ class Desk:
                 case Purge() as letter if not arrivals and started is None:
                     self._existence.purge(change, item, letter, children, arrivals)
                     waiting = True
-                case Start() | Rewind() | Purge():
+                case Start() | Rewind() | Rerun() | Purge():
                     change.deferred.append(item)
                     waiting = True
                 case _:
@@ -192,6 +197,8 @@ class Desk:
                     self._existence.purge(change, item, letter, children, [])
                 case Start(reuse=reuse) as letter if reuse.decide(status) is not ReuseAction.TERMINATE:
                     self._existence.start(change, item, letter, kept, now)
+                case Rerun() as letter:
+                    self._reruns.refuse_taken(change, item, letter, status)
                 case Watching(queue=queue):
                     self._watch(change, queue)
                 case _:
@@ -218,7 +225,7 @@ class Desk:
                 self._existence.clean_up(change, duty)
             case Arrival():
                 return due(change, item, now, beat_life=self._env.settings.beat_life)
-            case Start() | Rewind() | Purge():
+            case Start() | Rewind() | Rerun() | Purge():
                 raise AssertionError("what makes, removes or rewinds an instance is dealt with before")
             case _ as unreachable:
                 assert_never(unreachable)
@@ -301,19 +308,22 @@ class Desk:
         if started is not None and change.resident is not None:
             change.resident.abandon()  # nobody else knows it
 
-    async def _rewind(
+    async def _go_on(
         self,
         change: Change,
         item: Item,
-        letter: Rewind | Start,
-        stored: StoredInstance | None,
+        letter: Rewind | Rerun | Start,
+        stored: Mapping[str, StoredInstance],
         now: datetime,
     ) -> None:
+        if isinstance(letter, Rerun):
+            await self._reruns.rerun(change, item, letter, stored.get(letter.source), now)
+            return
         await rewind(
             change,
             item,
             letter,
-            stored=stored,
+            stored=stored.get(change.instance),
             executor=self._executor,
             env=self._env,
             envelope=self._envelope,

@@ -5,20 +5,24 @@ The default runs the workflow code in this process. Another may ask a process of
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from msgspec.structs import replace
 
-from tenuto.core.events import Event, ExecutionStarted, rewound
+from tenuto.core import rerunning
+from tenuto.core.events import Event, ExecutionStarted, Notification, rewound
 from tenuto.core.execution import Execution, Resolver, advance, replay
+from tenuto.core.letters import Rerun
+from tenuto.core.rerunning import Run
 from tenuto.core.rewinding import plan, rewind
 from tenuto.core.status import Status
 from tenuto.core.turn import Arrival, Turn
-from tenuto.errors import NonDeterminismError, PayloadSealedError, StalledError
+from tenuto.errors import NonDeterminismError, PayloadSealedError, RequestError, StalledError
 from tenuto.sealing import Sealer
 from tenuto.shelf import Shelf
 from tenuto.store.protocol import InstanceRecord
@@ -53,6 +57,18 @@ class Executor(Protocol):
         Raises:
             RequestError: it cannot be rewound.
             StalledError: no code that fits is at hand.
+
+        """
+        ...
+
+    async def rerun(
+        self, instance: str, letter: Rerun, source: Run, history: Sequence[Event], now: datetime
+    ) -> tuple[ExecutionStarted, Execution, Turn]:
+        """Begin an instance with a part of another's history: its start (not sealed), and its first turn.
+
+        Raises:
+            RequestError: the other one cannot be rerun from there.
+            StalledError: no code that fits is at hand, or what is kept cannot be opened.
 
         """
         ...
@@ -145,6 +161,47 @@ class InProcessExecutor:
         finally:
             self._watchdog.end()
         return execution, await self._seals.seal_turn(execution, record.generation, turn, ())
+
+    async def rerun(
+        self, instance: str, letter: Rerun, source: Run, history: Sequence[Event], now: datetime
+    ) -> tuple[ExecutionStarted, Execution, Turn]:
+        found = rerunning.plan(
+            rewound(history), letter.command, source=source, target=Run(instance, letter.run)
+        )
+        try:
+            found = await self._opened(found)
+            given = None if letter.input is None else self._seals.open_given(instance, letter.input)
+        except PayloadSealedError as error:
+            raise StalledError(str(error)) from error
+        started = replace(found.started, trace=letter.trace)
+        execution = self._replay(instance, letter.run, [started, *found.kept])
+        self._watchdog.begin(instance, started.workflow, "its first turn, by a rerun")
+        try:
+            turn = rerunning.rerun(
+                execution,
+                found,
+                now,
+                seed=letter.seed,
+                given=given,
+                max_payload_bytes=self._max_payload_bytes,
+            )
+        except (RequestError, StalledError):
+            execution.abandon()
+            raise
+        finally:
+            self._watchdog.end()
+        return started, execution, await self._seals.seal_turn(execution, started.generation, turn, ())
+
+    async def _opened(self, found: rerunning.Rerunning) -> rerunning.Rerunning:
+        """With all that is kept in plain, since it is to be another instance's."""
+        sealed = [found.started, *found.kept, found.cause]
+        started, *kept, cause = await self._seals.open_history(found.source.instance, sealed, whole=True)
+        return dataclasses.replace(
+            found,
+            started=cast("ExecutionStarted", started),
+            kept=kept,
+            cause=cast("Notification", cause),
+        )
 
     def _replay(self, instance: str, run: str, history: Sequence[Event]) -> Execution:
         return replay(self._resolve, instance, run, history, max_payload_bytes=self._max_payload_bytes)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from tenuto.core.events import ExecutionStarted, ReplyTo
-from tenuto.core.letters import Purge, Raise, Repeat, Start, Terminate
+from tenuto.core.letters import Purge, Raise, Repeat, Rerun, Start, Terminate
 from tenuto.core.reserved import LOCK
 from tenuto.core.status import ReuseAction
 from tenuto.core.turn import Arrival
@@ -58,14 +58,6 @@ class Existence:
             arrivals.append(self._terminating(change, reason))
             change.deferred.append(item)
             return None
-        if record is not None:
-            change.delete = InstanceDelete(id=record.id, run=record.run, expected_turn=record.turn)
-        else:  # events may have come before it
-            change.released += change.partition.held.get(change.instance, ())
-        change.take(item)
-        change.answer(letter.request)
-        if letter.request is not None:
-            change.watchers.append(letter.request.queue)
         started = ExecutionStarted(
             workflow=letter.workflow,
             version=self._env.version_of(letter.workflow, letter.version),
@@ -84,10 +76,26 @@ class Existence:
             ),
             start_at=letter.start_at,
         )
-        change.insert = outcome.new_record(change, letter, started, now)
-        change.resident = None
+        self.make(change, item, letter, started, now)
         arrivals += first_event(item, letter)
         return started
+
+    @staticmethod
+    def make(
+        change: Change, item: Item, letter: Start | Rerun, started: ExecutionStarted, now: datetime
+    ) -> None:
+        """Make the instance, in the place of one that may be there; its turn is still to be taken."""
+        record = change.resident.record if change.resident is not None else None
+        if record is not None:
+            change.delete = InstanceDelete(id=record.id, run=record.run, expected_turn=record.turn)
+        else:  # events may have come before it
+            change.released += change.partition.held.get(change.instance, ())
+        change.take(item)
+        change.answer(letter.request)
+        if letter.request is not None:
+            change.watchers.append(letter.request.queue)
+        change.insert = outcome.new_record(change, letter.run, started, now)
+        change.resident = None
 
     def _ignore(
         self, change: Change, item: Item, letter: Start, record: InstanceRecord, arrivals: list[Item]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tenuto.core.letters import Purge, Raise, Resume, Start, Suspend, Terminate
+from tenuto.core.letters import Purge, Raise, Rerun, Resume, Start, Suspend, Terminate
 from tenuto.core.reserved import LOCK
 from tenuto.core.turn import Arrival
 from tenuto_orchestrator.residents import Resident
@@ -30,7 +30,7 @@ def overtaking(items: Sequence[Item], resident: Resident | None) -> Iterator[Ite
                 pass
             case Start(rewind=True) if item.fresh:  # its child's end, by the parent's, may stand before it
                 yield item
-            case Start():
+            case Start() | Rerun():
                 started = True
             case Purge() | Arrival(what=(Raise() | Suspend() | Resume() | Terminate())):
                 run = None if item.row is None else item.row.run

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tenuto.core.events import ExecutionStarted, Failure, ReplyTo, encode_events
-from tenuto.core.letters import Purge, Raise, Request, Resume, Start, Suspend, Terminate
+from tenuto.core.letters import Purge, Raise, Request, Resume, Suspend, Terminate
 from tenuto.core.reserved import LOCK
 from tenuto.core.status import Status
 from tenuto.core.turn import START_TIMER, Arrival, TaskOut, TimerKey, Turn
@@ -38,21 +38,21 @@ _log = logging.getLogger("tenuto.orchestrator")
 _failure: msgspec.json.Decoder[Failure] = msgspec.json.Decoder(Failure)
 
 
-def new_record(change: Change, letter: Start, started: ExecutionStarted, now: datetime) -> InstanceRecord:
+def new_record(change: Change, run: str, started: ExecutionStarted, now: datetime) -> InstanceRecord:
     """The row of an instance that is about to have its first turn."""
     return InstanceRecord(
         id=change.instance,
-        run=letter.run,
+        run=run,
         partition=change.partition.number,
         workflow=started.workflow,
         version=started.version,
         status=Status.PENDING,
-        generation=0,
+        generation=started.generation,
         turn=0,
         tasks_pending=0,
         input=bytes(started.input),
         tags=started.tags,
-        parent=None if letter.parent is None else letter.parent.instance,
+        parent=None if started.parent is None else started.parent.instance,
         trace=started.trace,
         start_at=started.start_at,
         created_at=now,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from tenuto.core.execution import compare_custom_status
 from tenuto.core.histories import read_history
-from tenuto.core.letters import Purge, Rewind, Start
+from tenuto.core.letters import Purge, Rerun, Rewind, Start
 from tenuto.errors import ConflictError, DataRefusedError, StalledError, StoreError
 from tenuto.store.protocol import InstanceFilter, StoredInstance
 from tenuto_orchestrator.change import Change, Part, merge
@@ -135,7 +135,7 @@ class Pipeline:
                 groups.setdefault(item.instance, []).append(item)
         await self._load(groups)
         children = await self._children(groups)
-        stored = await self._to_be_rewound(groups)
+        stored = await self._to_go_on(groups)
         changes = []
         now = self._env.now()
         for instance, items in groups.items():
@@ -150,7 +150,7 @@ class Pipeline:
                     items,
                     resident,
                     children=children.get(instance, ()),
-                    stored=stored.get(instance),
+                    stored=stored,
                     now=now,
                 )
             )
@@ -209,17 +209,19 @@ class Pipeline:
                 after = (page[-1].created_at, page[-1].id)
         return found
 
-    async def _to_be_rewound(self, groups: Mapping[str, Sequence[Item]]) -> Mapping[str, StoredInstance]:
-        """Histories of instances that are over and may have to go on."""
-        wanted = [
-            instance
-            for instance, items in groups.items()
-            if any(
-                isinstance(item.work, Rewind) or (isinstance(item.work, Start) and item.work.rewind)
-                for item in items
-            )
-        ]
-        return await self._env.store.load(wanted) if wanted else {}
+    async def _to_go_on(self, groups: Mapping[str, Sequence[Item]]) -> Mapping[str, StoredInstance]:
+        """Histories of instances that are over and may have to go on, or others with them."""
+        wanted: dict[str, None] = {}
+        for instance, items in groups.items():
+            for item in items:
+                match item.work:
+                    case Rewind() | Start(rewind=True):
+                        wanted[instance] = None
+                    case Rerun(source=source):
+                        wanted[source] = None
+                    case _:
+                        pass
+        return await self._env.store.load(list(wanted)) if wanted else {}
 
     # Commit ----------------------------------------------------------------------------------------------
 

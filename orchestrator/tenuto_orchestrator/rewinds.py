@@ -8,7 +8,7 @@ import msgspec
 
 from tenuto.core.events import Failure
 from tenuto.core.histories import read_history
-from tenuto.core.letters import ChildEnded, Rewind, Start
+from tenuto.core.letters import ChildEnded, Rerun, Rewind, Start
 from tenuto.core.status import Status
 from tenuto.errors import PayloadSealedError, RequestError, StalledError
 from tenuto.sealing import reference
@@ -21,15 +21,16 @@ from tenuto_orchestrator.limits import check_turn
 from tenuto_orchestrator.residents import Resident
 from tenuto_orchestrator.work import Item
 
-__all__ = ["asks_to_rewind", "rewind"]
+__all__ = ["is_a_turn", "rewind"]
 
 _NULL = msgspec.Raw(b"null")
 
 
-def asks_to_rewind(change: Change, item: Item) -> bool:
-    """Whether a letter is for `rewind`: a request, or the start of a child that is there, whose parent was rewound."""
+def is_a_turn(change: Change, item: Item) -> bool:
+    """Whether a letter comes to a turn by itself: a request that a history be gone on with or, for `rewind`, the start
+    of a child that is there, whose parent was rewound."""
     match item.work:
-        case Rewind():
+        case Rewind() | Rerun():
             return True
         case Start(rewind=True, run=run):
             return change.resident is not None and change.resident.record.run == run

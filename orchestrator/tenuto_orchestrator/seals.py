@@ -41,23 +41,29 @@ class Seals:
         self._sealer = sealer
         self._shelf = shelf or Shelf()
 
-    async def open_history(self, instance: str, history: Sequence[Event]) -> list[Event]:
-        """The history as the code is to see it. The inputs of activities that are stored apart stay there: only their
-        workers read them.
+    async def open_history(
+        self, instance: str, history: Sequence[Event], *, whole: bool = False
+    ) -> list[Event]:
+        """The history as the code is to see it. The inputs of activities that are stored apart stay there, since only
+        their workers read them; unless it is wanted whole, for another instance.
 
         Raises:
             PayloadSealedError: something in it cannot be opened.
             StoreUnavailableError: the payload store is away.
         """
         objects = await self._objects(
-            instance, (event for event in history if not isinstance(event, ActivityScheduled))
+            instance, (event for event in history if whole or not isinstance(event, ActivityScheduled))
         )
         return [
             event
-            if isinstance(event, ActivityScheduled) and reference(event.input) is not None
+            if not whole and isinstance(event, ActivityScheduled) and reference(event.input) is not None
             else self._sealer.open(event, instance, objects)
             for event in history
         ]
+
+    def open_given(self, instance: str, payload: msgspec.Raw) -> msgspec.Raw:
+        """What a letter gave to the instance. Raises `PayloadSealedError`."""
+        return self._sealer.open_payload(payload, instance)
 
     async def open_arrivals(self, instance: str, arrived: Sequence[Arrival]) -> list[Arrival]:
         """What has arrived, as the code is to see it; what was plain is the same object.

@@ -19,6 +19,7 @@ from tenuto.core.letters import (
     Purge,
     Raise,
     Repeat,
+    Rerun,
     Resume,
     Rewind,
     Start,
@@ -258,7 +259,7 @@ def _answer(result: ActivityResult) -> ActivityCompleted | ActivityFailed:
 def _work(row: InboxRow) -> Work:
     letter = decode_letter(row.body)
     match letter:
-        case Start() | Rewind() | Purge() | Repeat():
+        case Start() | Rewind() | Rerun() | Purge() | Repeat():
             return letter
         case Answered(generation=generation, command=command, attempt=attempt):
             what = _kept_answer(letter, command, attempt)

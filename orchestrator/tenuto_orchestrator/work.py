@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from tenuto.core.letters import Purge, Raise, Repeat, Rewind, Start
+from tenuto.core.letters import Purge, Raise, Repeat, Rerun, Rewind, Start
 from tenuto.core.turn import Arrival
 from tenuto.store.protocol import InboxRow, TimerRow
 
@@ -93,6 +93,7 @@ Work: TypeAlias = (
     Arrival
     | Start
     | Rewind
+    | Rerun
     | Purge
     | Repeat
     | Watching
