@@ -25,6 +25,7 @@ from tenuto.core.events import (
     EventSent,
     ExecutionCompleted,
     ExecutionFailed,
+    ExecutionRerun,
     ExecutionResumed,
     ExecutionRewound,
     ExecutionStarted,
@@ -185,6 +186,12 @@ LOOKS: Mapping[type, Look] = MappingProxyType(
         ExecutionSuspended: Look(mark="‖", what="suspended", tone="quiet", detail=_reason),
         ExecutionResumed: Look(mark="▶", what="resumed", tone="quiet", detail=_reason),
         ExecutionRewound: Look(mark="↶", what="rewound", tone="quiet", detail=_reason),
+        ExecutionRerun: Look(
+            mark="↶",
+            what="rerun",
+            tone="quiet",
+            subject=lambda event: f"from event {event.command} of {event.instance}",
+        ),
         ContinuedAsNew: Look(mark="↻", what="continued as new", detail=lambda event: _json(event.input)),
         ActivityScheduled: Look(
             mark="→",

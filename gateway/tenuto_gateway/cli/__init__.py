@@ -8,7 +8,7 @@
     checking    `tenuto check`: what in workflow code would not replay
     replaying   `tenuto replay`, `tenuto workflow export`: whether code fits histories
     asking      `tenuto workflow start | wait`
-    managing    `tenuto workflow suspend | resume | terminate | purge | rewind | restart | raise-event`
+    managing    `tenuto workflow suspend | resume | terminate | purge | rewind | restart | rerun | raise-event`
     queueing    `tenuto queue list`, `tenuto registry`
     graphing    `tenuto graph`: what a workflow's code can call
     admin       `tenuto db …`, `tenuto broker …`

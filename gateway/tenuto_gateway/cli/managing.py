@@ -1,4 +1,5 @@
-"""`tenuto workflow suspend | resume | terminate | purge | rewind | restart | raise-event`: what is done to instances.
+"""`tenuto workflow suspend | resume | terminate | purge | rewind | restart | rerun | raise-event`: what is done to
+instances.
 
 Each verb takes ids or, for many, a filter. A filter asks before it acts, unless it is told `--yes`; so does what cannot
 be undone: to terminate or to purge several at once, and to purge what may be alive.
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeAlias
 
+import msgspec
 import typer
 
 from tenuto.client import BulkResult, Client, InstanceFilter, WorkflowHandle
@@ -75,6 +77,7 @@ def add_verbs(group: typer.Typer) -> None:
     group.command("purge")(command(_purge))
     group.command("rewind")(command(_rewind))
     group.command("restart")(command(_restart))
+    group.command("rerun")(command(_rerun))
     group.command("raise-event")(command(_raise))
 
 
@@ -214,6 +217,29 @@ async def _restart(
     async with Client(shared.settings(ClientSettings)) as client:
         started = await client.get(instance_id).restart(instance_id=new_id, version=version)
     print_plain(started.instance_id)
+
+
+async def _rerun(
+    shared: Shared,
+    instance_id: Annotated[str, typer.Argument(metavar="ID", help="The instance id.", show_default=False)],
+    *,
+    event_id: Annotated[
+        int,
+        typer.Option(
+            "--from", metavar="N", help="The number of an activity, a timer or a child in its history."
+        ),
+    ],
+    new_id: Annotated[
+        str | None, typer.Option("--id", help="Of the new instance: by default random.")
+    ] = None,
+    value: Input = None,
+) -> None:
+    """Make a new instance of one that has ended: it goes on from an event, with what was done before, and with --input
+    for that event. Print its id."""
+    given = msgspec.UNSET if value is None else read_input(value)
+    async with Client(shared.settings(ClientSettings)) as client:
+        made = await client.get(instance_id).rerun(event_id, instance_id=new_id, input=given)
+    print_plain(made.instance_id)
 
 
 async def _raise(

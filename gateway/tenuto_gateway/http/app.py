@@ -10,7 +10,17 @@ from starlette.types import ASGIApp
 
 from tenuto.client import Client
 from tenuto.settings import GatewaySettings
-from tenuto_gateway.http import bulk, dapr, deployment, document, health, instances, schedules, updates
+from tenuto_gateway.http import (
+    bulk,
+    dapr,
+    deployment,
+    document,
+    health,
+    instances,
+    schedules,
+    starts,
+    updates,
+)
 from tenuto_gateway.http.callers import callers_of
 from tenuto_gateway.http.context import Context
 from tenuto_gateway.http.guard import Guard
@@ -32,7 +42,7 @@ def application() -> FastAPI:
         openapi_url=None,  # it is ours: `document`
     )
     # Not included, which would wrap them: the guard wants to know which route it was.
-    for module in (instances, updates, bulk, schedules, deployment, health, document):
+    for module in (starts, instances, updates, bulk, schedules, deployment, health, document):
         app.router.routes.extend(module.router.routes)
     dapr.add_to(app)
     return app

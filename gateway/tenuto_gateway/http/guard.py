@@ -163,8 +163,8 @@ def _record(scope: Scope, status: int) -> None:
     caller: Caller | None = state.get("caller")
     address = scope.get("client")
     named = dict(scope.get("path_params", {}))
-    if (started := state.get("started")) is not None:  # the path of a start does not name its instance
-        named["instance"] = started
+    if (started := state.get("started")) is not None:  # no path names the instance that it makes
+        named["new" if "instance" in named else "instance"] = started
     audit.info(
         "%s from %s: %s %s %s: %d",
         caller.name if caller is not None else "a stranger",

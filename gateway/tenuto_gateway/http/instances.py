@@ -1,4 +1,4 @@
-"""`/api/v1/instances`: start, look, wait, and the verbs.
+"""`/api/v1/instances`: look, wait, and the verbs. How they start is in `starts`.
 
 What a request has brought about when it is answered: 201 or 204, it has taken effect; 202, it is stored and will be
 carried out (`wait=false`, or it took longer than the gateway waits).
@@ -6,11 +6,9 @@ carried out (`wait=false`, or it took longer than the gateway waits).
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
-from urllib.parse import urlencode
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -24,22 +22,22 @@ from tenuto.client.documents import (
     PurgedDocument,
     Reason,
     StartedDocument,
-    StartRequest,
     TalliesDocument,
     TallyDocument,
     TerminateRequest,
     cursor_token,
     instance_document,
 )
-from tenuto.client.transport import StartPendingError, Target
+from tenuto.client.transport import Target
 from tenuto.core.histories import HistoryDocument
 from tenuto.errors import InstanceOverError
 from tenuto_gateway.http.bodies import answer, answers, body_of, payload_of, takes
 from tenuto_gateway.http.callers import Scope
-from tenuto_gateway.http.context import Context, Here
+from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.filters import After, Where
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.paths import EventName, InstanceId, instance_path
+from tenuto_gateway.http.starts import RETRY, Seconds, Wait, bounded, started
 
 __all__ = ["router"]
 
@@ -52,7 +50,6 @@ _DONE = {
     **answers(None, 204, "It has taken effect."),
     **answers(None, 202, "It is stored, and will be carried out."),
 }
-_RETRY = {"retry-after": "1"}
 _ROW = "^[0-9A-Za-z-]{1,64}$"
 
 
@@ -62,55 +59,6 @@ class Until(StrEnum):
     STARTED = "started"
     ENDED = "ended"
     CHANGED = "changed"
-
-
-Wait: TypeAlias = Annotated[bool, Query(description="Answer when it has taken effect.")]
-Seconds: TypeAlias = Annotated[
-    float, Query(gt=0, le=86_400, description="Seconds to wait, at most; the gateway's own bound holds too.")
-]
-
-
-@router.post(
-    "/instances",
-    status_code=201,
-    dependencies=_OPERATE,
-    responses={
-        **answers(StartedDocument, 201, "The instance exists; `Location` is the instance."),
-        **answers(StartedDocument, 202, "The start is stored; `Location` is where to wait for it."),
-    },
-    openapi_extra=takes(StartRequest),
-)
-async def start(
-    request: Request,
-    here: Here,
-    body: Annotated[StartRequest, Depends(body_of(StartRequest))],
-    *,
-    wait: Wait = True,
-    timeout: Seconds = 20.0,
-) -> Response:
-    """Start a workflow."""
-    instance = body.instance_id or (None if body.message_id else uuid.uuid4().hex)
-    request.state.started = instance
-    try:
-        handle = await here.client.start(
-            body.workflow,
-            payloads.NULL if body.input is None else body.input,
-            instance_id=instance,
-            version=body.version,
-            tags=body.tags,
-            reuse=body.reuse,
-            message_id=body.message_id,
-            start_at=body.start_at,
-            event=None if body.event is None else (body.event.name, body.event.payload),
-            wait=wait,
-            timeout=_bounded(here, timeout),
-        )
-    except StartPendingError as late:
-        target, status = late.target, 202
-    else:
-        target, status = handle.target, 201 if wait else 202
-    request.state.started = target.instance
-    return _started(target, status)
 
 
 @router.get(
@@ -183,7 +131,7 @@ async def purge(
     """Delete an instance with its history."""
     try:
         covered = await here.client.get(instance).purge(
-            force=force, recursive=recursive, timeout=_bounded(here, timeout)
+            force=force, recursive=recursive, timeout=bounded(here, timeout)
         )
     except TimeoutError:
         return _accepted(instance)
@@ -243,7 +191,7 @@ async def wait_(
     """Wait for an instance (long poll). Any number of waits cost the gateway one look at the database."""
     target = Target(instance=instance, run=run, row=request)
     handle: WorkflowHandle[Any] = here.client.attach(target)
-    seconds = _bounded(here, timeout)
+    seconds = bounded(here, timeout)
     try:
         match until:
             case Until.STARTED:
@@ -253,7 +201,7 @@ async def wait_(
             case Until.CHANGED:
                 status = await here.unless_closing(handle.changed(revision or "", timeout=seconds))
     except TimeoutError:
-        return _started(target, 202)
+        return started(target, 202)
     return _shown(status)
 
 
@@ -279,7 +227,7 @@ async def raise_event(
 ) -> Response:
     """Give the instance an external event; the body is its payload."""
     raising = here.client.get(instance).raise_event(
-        name, payload, create=create, message_id=message_id, wait=wait, timeout=_bounded(here, timeout)
+        name, payload, create=create, message_id=message_id, wait=wait, timeout=bounded(here, timeout)
     )
     return await _asked(instance, raising, wait=wait)
 
@@ -302,7 +250,7 @@ async def suspend(
     timeout: Seconds = 20.0,
 ) -> Response:
     """Keep from the instance all that happens until `resume`. Twice is once."""
-    asking = here.client.get(instance).suspend(body.reason, wait=wait, timeout=_bounded(here, timeout))
+    asking = here.client.get(instance).suspend(body.reason, wait=wait, timeout=bounded(here, timeout))
     return await _asked(instance, asking, wait=wait)
 
 
@@ -316,7 +264,7 @@ async def resume(
     timeout: Seconds = 20.0,
 ) -> Response:
     """Undo `suspend`: what was kept is given to the instance, in order."""
-    asking = here.client.get(instance).resume(body.reason, wait=wait, timeout=_bounded(here, timeout))
+    asking = here.client.get(instance).resume(body.reason, wait=wait, timeout=bounded(here, timeout))
     return await _asked(instance, asking, wait=wait)
 
 
@@ -330,7 +278,7 @@ async def rewind(
     timeout: Seconds = 20.0,
 ) -> Response:
     """Let an instance that failed, or was terminated, go on in place. One that cannot is left as it is: 409."""
-    asking = here.client.get(instance).rewind(body.reason, wait=wait, timeout=_bounded(here, timeout))
+    asking = here.client.get(instance).rewind(body.reason, wait=wait, timeout=bounded(here, timeout))
     return await _asked(instance, asking, wait=wait)
 
 
@@ -351,7 +299,7 @@ async def terminate(
 ) -> Response:
     """End the instance, and its children, whatever it is doing. One that has ended is left as it is: 410."""
     output = payloads.NULL if body.output is None else body.output
-    how = {"recursive": body.recursive, "wait": wait, "timeout": _bounded(here, timeout)}
+    how = {"recursive": body.recursive, "wait": wait, "timeout": bounded(here, timeout)}
     asking = _terminated(here.client.get(instance), output, body.reason, **how)
     return await _asked(instance, asking, wait=wait)
 
@@ -371,24 +319,10 @@ async def _asked(instance: str, asking: Coroutine[Any, Any, None], *, wait: bool
     return Response(status_code=204) if wait else _accepted(instance)
 
 
-def _bounded(here: Context, timeout: float) -> float:
-    return min(timeout, here.settings.http_max_wait)
-
-
 def _shown(status: InstanceStatus) -> Response:
-    headers = {} if status.status.is_terminal else _RETRY
+    headers = {} if status.status.is_terminal else RETRY
     return answer(instance_document(status), headers=headers)
 
 
-def _started(target: Target, status: int) -> Response:
-    document = StartedDocument(instance_id=target.instance, run=target.run, request=target.row)
-    if status == 201:  # noqa: PLR2004  created
-        return answer(document, status, headers={"location": instance_path(target.instance)})
-    known = {"run": target.run, "request": target.row}
-    query = urlencode({name: value for name, value in known.items() if value is not None})
-    place = instance_path(target.instance, f"/wait?{query}".rstrip("?"))
-    return answer(document, status, headers={"location": place, **_RETRY})
-
-
 def _accepted(instance: str) -> Response:
-    return Response(status_code=202, headers={"location": instance_path(instance), **_RETRY})
+    return Response(status_code=202, headers={"location": instance_path(instance), **RETRY})

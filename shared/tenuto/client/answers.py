@@ -11,7 +11,7 @@ from tenuto.core.letters import Purge, Raise, Resume, Rewind, Suspend, Terminate
 from tenuto.errors import AlreadyExistsError, InstanceOverError, NotFoundError, RequestError, TenutoError
 from tenuto.store.protocol import InstanceRecord
 
-__all__ = ["judge", "judge_start", "not_found", "refusal"]
+__all__ = ["judge", "judge_rerun", "judge_start", "not_found", "refusal"]
 
 
 def refusal(text: str) -> TenutoError:
@@ -34,6 +34,16 @@ def judge_start(instance: str, run: str | None, record: InstanceRecord | None) -
     if record is not None and run is not None and record.run != run:
         raise AlreadyExistsError(
             f"Instance {instance!r} exists and is {record.status}; choose another id, or start with a reuse policy."
+        )
+
+
+def judge_rerun(instance: str, run: str | None, record: InstanceRecord | None) -> None:
+    """As `judge_start`, of a rerun: that it is refused shows only in there being no such instance."""
+    judge_start(instance, run, record)
+    if record is None:
+        raise RequestError(
+            f"Instance {instance!r} was not made, or has been purged since: only an instance that has ended can be "
+            "rerun, from an activity, a timer or a child in its history."
         )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from tenuto.broker.protocol import Broker
-from tenuto.client.answers import judge, judge_start, not_found, refusal
+from tenuto.client.answers import judge, judge_rerun, judge_start, not_found, refusal
 from tenuto.client.bulk import BulkResult, BulkVerb
 from tenuto.client.bulk_sender import BulkSender
 from tenuto.client.groups import GroupWriter
@@ -21,10 +21,10 @@ from tenuto.client.link import Link, Postman
 from tenuto.client.looking import Looking, limit
 from tenuto.client.notices import Notices
 from tenuto.client.surroundings import Surroundings
-from tenuto.client.transport import Ask, Milestone, Order, StartPendingError, Target
+from tenuto.client.transport import Ask, Milestone, Order, RerunOrder, StartPendingError, Target
 from tenuto.client.waits import Answer, Gone, Told, Waits
 from tenuto.clock import Clock
-from tenuto.core.letters import Letter, Purge, Raise, Request, Start, encode_letter
+from tenuto.core.letters import Letter, Purge, Raise, Request, Rerun, Start, encode_letter
 from tenuto.core.status import ReuseAction, Status
 from tenuto.errors import NotFoundError
 from tenuto.messages import Bell, encode
@@ -40,6 +40,19 @@ _BELL = encode(Bell())
 _PAGE = 1000
 _FIRST_ORCHESTRATOR = 10.0
 """Seconds that the very first orchestrator of a database is waited for, at most."""
+
+
+_Judge: TypeAlias = Callable[[str, str | None, InstanceRecord | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begin:
+    """How a new instance is asked for."""
+
+    what: str
+    message_id: str | None
+    judge: _Judge
+    """What became of it, where nobody has told."""
 
 
 class DirectTransport(Looking):
@@ -116,24 +129,48 @@ class DirectTransport(Looking):
     async def start(self, order: Order, *, wait: bool, timeout: float | None) -> Target:
         with _creating(order) as trace:
             target, row = await self.prepare(replace(order, trace=trace))
-            if not wait:
-                return await self._send_start(order, target, row)
-            await self._notices.prepared(self._settings.poll_interval)
-            with self._waits.request(row.id) as request:
-                target = await self._send_start(order, target, row)
-                try:
-                    async with self._patience(timeout, f"The start of instance {order.instance!r}"):
-                        return await self._settled(target, await request.answer())
-                except TimeoutError as error:
-                    raise StartPendingError(str(error), target) from None
+            begin = _Begin(what="The start", message_id=order.message_id, judge=judge_start)
+            return await self._begin(begin, target, row, wait=wait, timeout=timeout)
+
+    async def rerun(self, order: RerunOrder, *, wait: bool, timeout: float | None) -> Target:
+        run, row = self._new_id(), self._row_id(order.instance, order.message_id)
+        attributes = {"durabletask.type": "orchestration", "durabletask.task.instance_id": order.instance}
+        with producing("create_orchestration", "rerun", attributes) as trace:
+            letter = Rerun(
+                source=order.source,
+                command=order.event_id,
+                input=order.input,
+                run=run,
+                seed=self._new_id(),
+                trace=trace,
+                request=Request(id=row, queue=self._notices.queue),
+            )
+            begin = _Begin(what="The rerun as", message_id=order.message_id, judge=judge_rerun)
+            target = Target(instance=order.instance, run=run, row=row)
+            made = await self._row(row, order.instance, letter)
+            return await self._begin(begin, target, made, wait=wait, timeout=timeout)
+
+    async def _begin(
+        self, begin: _Begin, target: Target, row: InboxRow, *, wait: bool, timeout: float | None
+    ) -> Target:
+        """Ask for a new instance."""
+        if not wait:
+            return await self._send_start(begin, target, row)
+        await self._notices.prepared(self._settings.poll_interval)
+        with self._waits.request(row.id) as request:
+            target = await self._send_start(begin, target, row)
+            try:
+                async with self._patience(timeout, f"{begin.what} of instance {target.instance!r}"):
+                    return await self._settled(target, await request.answer(), begin.judge)
+            except TimeoutError as error:
+                raise StartPendingError(str(error), target) from None
 
     async def prepare(self, order: Order) -> tuple[Target, InboxRow]:
         if order.trace is None:
             with _creating(order) as trace:
                 return await self.prepare(replace(order, trace=trace))
         await self._surroundings.require_workflow(order.workflow)
-        run, message_id = self._new_id(), order.message_id
-        row = self._new_id() if message_id is None else _row_of_message(order.instance, message_id)
+        run, row = self._new_id(), self._row_id(order.instance, order.message_id)
         letter = Start(
             workflow=order.workflow,
             version=order.version,
@@ -155,16 +192,19 @@ class DirectTransport(Looking):
     async def insert(self, row: InboxRow, connection: Any) -> None:
         await self._store.deliver([row], connection=connection)
 
-    async def _send_start(self, order: Order, target: Target, row: InboxRow) -> Target:
-        if order.message_id is None:
+    def _row_id(self, instance: str, message_id: str | None) -> str:
+        return self._new_id() if message_id is None else _row_of_message(instance, message_id)
+
+    async def _send_start(self, begin: _Begin, target: Target, row: InboxRow) -> Target:
+        if begin.message_id is None:
             await self._letters.add(row)
-        elif not await self._admissions.add(Admission(row=row, message_id=order.message_id)):
+        elif not await self._admissions.add(Admission(row=row, message_id=begin.message_id)):
             self._waits.look()  # it may have been dealt with long ago, and no notification comes to a repetition
             return replace(target, run=None)
-        await self.ring(order.instance)
+        await self.ring(target.instance)
         return target
 
-    async def _settled(self, target: Target, answer: Answer) -> Target:
+    async def _settled(self, target: Target, answer: Answer, judge: _Judge = judge_start) -> Target:
         """The start was dealt with. Raises if it was refused."""
         match answer:
             case Told(error=None):
@@ -173,7 +213,7 @@ class DirectTransport(Looking):
                 raise refusal(error)
             case Gone():
                 record = await self._waits.record(target.instance, lambda _: True)
-                judge_start(target.instance, target.run, record)
+                judge(target.instance, target.run, record)
         return replace(target, row=None)
 
     # Letters ---------------------------------------------------------------------------------------------

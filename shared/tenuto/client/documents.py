@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from tenuto.client.instance import Cursor, InstanceStatus
 from tenuto.client.queues import QueueKind
 from tenuto.core.events import Event, Failure, OptionalRaw
-from tenuto.core.status import Status
+from tenuto.core.status import ReusePolicy, Status
 from tenuto.messages import StartMessage
 from tenuto.schedules import Overlap
 
@@ -28,6 +28,8 @@ __all__ = [
     "QueueDocument",
     "QueuesDocument",
     "Reason",
+    "RerunRequest",
+    "RestartRequest",
     "ScheduleChanges",
     "ScheduleRequest",
     "StartRequest",
@@ -60,6 +62,29 @@ class StartedDocument(_Struct, frozen=True, kw_only=True):
     """The run that was started; left out where the instance that is there may be another."""
     request: str | None = None
     """The request, where it was not waited for."""
+
+
+class RestartRequest(_Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a workflow is to be started once more with the same input; `message_id` makes it idempotent."""
+
+    instance_id: str | None = None
+    """Of the new instance; by default random."""
+    version: str | None = None
+    """Of the workflow; by default the latest."""
+    reuse: ReusePolicy = ReusePolicy()
+    message_id: str | None = None
+
+
+class RerunRequest(_Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From where a new instance is to go on; `message_id` makes it idempotent."""
+
+    event_id: int
+    """The id of an activity, a timer or a child in the history."""
+    instance_id: str | None = None
+    """Of the new instance; by default random."""
+    input: OptionalRaw = None
+    """Another input for that activity or child; left out: its own."""
+    message_id: str | None = None
 
 
 class Reason(_Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from tenuto.client.instance import InstanceStatus, opened, stored_apart
-from tenuto.client.restarting import restart_of
+from tenuto.client.restarting import rerun_of, restart_of
 from tenuto.client.transport import Milestone, Target, Transport
 from tenuto.clock import SYSTEM_CLOCK, Clock
 from tenuto.core.events import Event
@@ -278,7 +278,53 @@ class WorkflowHandle(Generic[T_co]):
             version=version,
             reuse=reuse,
         )
-        target = await self._transport.start(order, wait=wait, timeout=timeout)
+        return self._another(await self._transport.start(order, wait=wait, timeout=timeout))
+
+    async def rerun(
+        self,
+        event_id: int,
+        *,
+        input: Any = msgspec.UNSET,  # noqa: A002  as of a start
+        instance_id: str | None = None,
+        message_id: str | None = None,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> WorkflowHandle[T_co]:
+        """Make a new instance of one that has ended: it has this one's history up to an activity, a timer or a child,
+        and goes on from there by itself. What was done before is not done again; this one stays as it is.
+
+        Args:
+            event_id: the `id` in the history of what is to be done again first. What the code asked for in the same
+                breath is done again as well, and what was pending there, under keys of its own.
+            input: another one for that activity or child; by default its own.
+            instance_id: of the new instance; by default a random one.
+            message_id: makes it idempotent, as a start's.
+            wait: until the new instance exists.
+            timeout: seconds to wait.
+
+        Returns:
+            A handle on the new instance.
+
+        Raises:
+            AlreadyExistsError: the id has an instance that is alive.
+            RequestError: this one has not ended, or cannot be rerun from there; the message says why.
+            PayloadError: the input cannot become JSON, or is larger than the settings' `max_payload_bytes`.
+        """
+        given = None
+        if input is not msgspec.UNSET:
+            given = check_size(encode(input), self._max_payload_bytes, f"The input of event {event_id}")
+        order = rerun_of(
+            self.instance_id,
+            event_id,
+            self._sealer,
+            instance_id=instance_id,
+            message_id=message_id,
+            given=given,
+        )
+        return self._another(await self._transport.rerun(order, wait=wait, timeout=timeout))
+
+    def _another(self, target: Target) -> WorkflowHandle[T_co]:
+        """A handle on an instance of the same workflow."""
         return WorkflowHandle(
             self._transport,
             target,

@@ -1,4 +1,4 @@
-"""A restart: the start of an instance once more, with the same input."""
+"""An instance once more: a restart, with the same input; a rerun, with a part of its history."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import uuid
 import msgspec
 
 from tenuto.client.instance import InstanceStatus
-from tenuto.client.transport import Order
+from tenuto.client.transport import Order, RerunOrder
 from tenuto.core.status import ReusePolicy
 from tenuto.naming import check_instance_id, derived_instance_id
 from tenuto.sealing import Sealer
 
-__all__ = ["restart_of"]
+__all__ = ["rerun_of", "restart_of"]
 
 
 def restart_of(
@@ -30,9 +30,7 @@ def restart_of(
         UsageError: no instance can have such an id.
         PayloadError: the input is sealed, and this client lacks a codec or a key.
     """
-    if instance_id is None:
-        instance_id = uuid.uuid4().hex if message_id is None else derived_instance_id(message_id)
-    check_instance_id(instance_id)
+    instance_id = _new_id(instance_id, message_id)
     plain = sealer.open_bytes(status.raw_input, status.instance_id)
     payload = msgspec.Raw(b"null" if plain is None else plain)
     return Order(
@@ -44,3 +42,34 @@ def restart_of(
         reuse=reuse or ReusePolicy(),
         message_id=message_id,
     )
+
+
+def rerun_of(
+    source: str,
+    event_id: int,
+    sealer: Sealer,
+    *,
+    instance_id: str | None,
+    message_id: str | None,
+    given: msgspec.Raw | None,
+) -> RerunOrder:
+    """A rerun of the instance, with what was given for the event.
+
+    Raises:
+        UsageError: no instance can have such an id.
+    """
+    instance_id = _new_id(instance_id, message_id)
+    return RerunOrder(
+        source=source,
+        event_id=event_id,
+        instance=instance_id,
+        input=None if given is None else sealer.seal_payload(given, instance_id),
+        message_id=message_id,
+    )
+
+
+def _new_id(instance_id: str | None, message_id: str | None) -> str:
+    if instance_id is None:
+        instance_id = uuid.uuid4().hex if message_id is None else derived_instance_id(message_id)
+    check_instance_id(instance_id)
+    return instance_id

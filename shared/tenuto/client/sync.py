@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
+import msgspec
+
 from tenuto.app import App
 from tenuto.client.client import Client
 from tenuto.client.handle import WorkflowHandle
@@ -295,6 +297,27 @@ class SyncWorkflowHandle(Generic[T_co]):
             timeout=timeout,
         )
         return SyncWorkflowHandle(self._portal, self._portal.call(restarting))
+
+    def rerun(
+        self,
+        event_id: int,
+        *,
+        input: Any = msgspec.UNSET,  # noqa: A002  as there
+        instance_id: str | None = None,
+        message_id: str | None = None,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> SyncWorkflowHandle[T_co]:
+        """As `WorkflowHandle.rerun`."""
+        rerunning = self._handle.rerun(
+            event_id,
+            input=input,
+            instance_id=instance_id,
+            message_id=message_id,
+            wait=wait,
+            timeout=timeout,
+        )
+        return SyncWorkflowHandle(self._portal, self._portal.call(rerunning))
 
     def ring(self) -> None:
         """As `WorkflowHandle.ring`."""

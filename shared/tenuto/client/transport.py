@@ -19,7 +19,7 @@ from tenuto.core.status import ReusePolicy
 from tenuto.registry import Registry
 from tenuto.store.protocol import InboxRow, InstanceFilter, Tally
 
-__all__ = ["Ask", "Milestone", "Order", "StartPendingError", "Target", "Transport"]
+__all__ = ["Ask", "Milestone", "Order", "RerunOrder", "StartPendingError", "Target", "Transport"]
 
 Ask: TypeAlias = Raise | Suspend | Resume | Rewind | Terminate
 """A letter to an instance that is answered with yes or no."""
@@ -40,6 +40,20 @@ class Order:
     message_id: str | None = None
     trace: dict[str, str] | None = None
     """W3C headers of the span that it is made in; None: it is in none yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerunOrder:
+    """A rerun, as it was asked for."""
+
+    source: str
+    """The instance that has ended."""
+    event_id: int
+    instance: str
+    """The new one."""
+    input: msgspec.Raw | None = None
+    """Another input for the event; None: its own."""
+    message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +102,17 @@ class Transport(Protocol):
             UnknownWorkflowError: there are live orchestrators, and none knows the workflow.
             AlreadyExistsError: the id is taken (`wait` only).
             TimeoutError: it is not carried out yet (`wait` only); a `StartPendingError` where its target is known.
+        """
+        ...
+
+    async def rerun(self, order: RerunOrder, *, wait: bool, timeout: float | None) -> Target:
+        """Ask for a rerun; durable when it returns, with `wait` also carried out.
+
+        Raises:
+            NotFoundError: there is no instance to be rerun (`wait` only, as what follows).
+            AlreadyExistsError: the new id is taken.
+            RequestError: the instance cannot be rerun, or not from there.
+            TimeoutError: it is not carried out yet; a `StartPendingError` where its target is known.
         """
         ...
 

@@ -13,11 +13,18 @@ import httpx
 import msgspec
 
 from tenuto.client.bulk import BulkResult, BulkVerb
-from tenuto.client.documents import PurgedDocument, Reason, StartedDocument, StartRequest, TerminateRequest
+from tenuto.client.documents import (
+    PurgedDocument,
+    Reason,
+    RerunRequest,
+    StartedDocument,
+    StartRequest,
+    TerminateRequest,
+)
 from tenuto.client.remote.bulk import bulk
 from tenuto.client.remote.looking import RemoteLooking
 from tenuto.client.remote.requests import Requests, instance_path, read
-from tenuto.client.transport import Ask, Order, Target
+from tenuto.client.transport import Ask, Order, RerunOrder, Target
 from tenuto.core.letters import Purge, Raise, Resume, Rewind, Suspend, Terminate
 from tenuto.errors import UsageError
 from tenuto.settings import ClientSettings
@@ -54,6 +61,23 @@ class HttpTransport(RemoteLooking):
         )
         answer = await self._send(
             f"The start of instance {order.instance!r}", "/instances", body, wait=wait, timeout=timeout
+        )
+        started = read(answer, StartedDocument)
+        return Target(instance=started.instance_id, run=started.run, row=started.request)
+
+    async def rerun(self, order: RerunOrder, *, wait: bool, timeout: float | None) -> Target:
+        body = RerunRequest(
+            event_id=order.event_id,
+            instance_id=order.instance,
+            input=order.input,
+            message_id=order.message_id,
+        )
+        answer = await self._send(
+            f"The rerun as instance {order.instance!r}",
+            f"{instance_path(order.source)}/rerun",
+            body,
+            wait=wait,
+            timeout=timeout,
         )
         started = read(answer, StartedDocument)
         return Target(instance=started.instance_id, run=started.run, row=started.request)
