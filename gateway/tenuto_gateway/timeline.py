@@ -18,6 +18,7 @@ from tenuto.core.events import (
     ChildFailed,
     ChildRetried,
     ChildScheduled,
+    Command,
     CompensationAdded,
     ContinuedAsNew,
     Event,
@@ -59,6 +60,8 @@ class Step:
     """A payload as JSON, a failure, a time."""
     tone: str
     """`plain`, `good`, `bad` or `quiet`."""
+    number: int | None
+    """The id of what was asked for, by which answers name it, and from which an instance can be rerun."""
 
 
 class Timeline:
@@ -86,6 +89,7 @@ class Timeline:
                     subject=self._subject(event, look),
                     detail=look.detail(event),
                     tone=look.tone,
+                    number=event.id if isinstance(event, Command) else None,
                 )
             )
         return steps

@@ -196,6 +196,8 @@ async def management(stage: Stage) -> AsyncIterator[None]:
         yield
         assert (await failed.status()).status is Status.RUNNING
         assert stage.page.again.instance_id == "order-19"
+        assert stage.page.better.instance_id == "order-19b"
+        assert charges[f"{(await stage.page.better.history())[1].seed}:0:0"]["coupon"] == "SORRY"
         assert (await done.status()).status is not Status.COMPLETED
         assert [each.name for each in stage.page.registry.workflows] == ["check_identity", "fulfil"]
 

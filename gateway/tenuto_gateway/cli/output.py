@@ -163,13 +163,14 @@ def print_steps(steps: Sequence[Step]) -> None:
     rows = [
         (
             "" if step.at is None else step.at.strftime(form)[:-3],
+            "" if step.number is None else str(step.number),
             Text(f"{step.mark} {step.what}", style=_STYLES[step.tone]),
             step.subject,
             shorten(step.detail, _PIPE_WIDTH // 2),
         )
         for step in steps
     ]
-    print_table(("TIME", "WHAT", "OF", "DETAIL"), rows)
+    print_table(("TIME", "ID", "WHAT", "OF", "DETAIL"), rows)
 
 
 def print_step(step: Step, *, began: datetime | None) -> None:

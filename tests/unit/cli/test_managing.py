@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tenuto.client import Client, InstanceFilter
+from tenuto.core.letters import Rerun
 from tenuto.core.status import Status
 from tenuto.errors import UsageError
 from tenuto.settings import ClientSettings
@@ -111,6 +112,18 @@ async def test_an_id_is_told_as_it_is(running: Engine, capsys: pytest.CaptureFix
 async def test_ids_or_a_filter_but_not_both(running: Engine, given: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="by their ids, or by a filter"):
         await managing._suspend(Shared(), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("given", "told"), [(None, None), ("[1]", b"[1]"), ("null", b"null")])
+async def test_rerun_gives_the_new_id(
+    running: Engine, capsys: pytest.CaptureFixture[str], given: str | None, told: bytes | None
+) -> None:
+    await start(running, "a1")
+    await managing._rerun(Shared(), "a1", event_id=3, new_id="again", value=given)
+    assert capsys.readouterr().out == "again\n"
+    (letter,) = [each for each in running.owner.letters if isinstance(each, Rerun)]
+    assert (letter.source, letter.command) == ("a1", 3)
+    assert (None if letter.input is None else bytes(letter.input)) == told
 
 
 async def test_restart_gives_the_new_id(running: Engine, capsys: pytest.CaptureFixture[str]) -> None:

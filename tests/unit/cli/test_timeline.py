@@ -15,6 +15,7 @@ from tenuto.core.events import (
     Event,
     EventRaised,
     ExecutionCompleted,
+    ExecutionRerun,
     ExecutionStarted,
     Failure,
     TimerCreated,
@@ -46,6 +47,7 @@ def test_answers_are_shown_with_the_name_of_what_they_answer() -> None:
             ExecutionCompleted(id=2, result=msgspec.Raw(b"17")),
         ]
     )
+    assert [step.number for step in steps] == [None, 0, 1, None, None, None, 2]
     assert [(step.at, step.what, step.subject, step.detail) for step in steps] == [
         (None, "started", "fulfil", '{"item":"lamp"}'),
         (AT, "activity scheduled", "reserve", '{"item":"lamp"}'),
@@ -55,6 +57,11 @@ def test_answers_are_shown_with_the_name_of_what_they_answer() -> None:
         (LATER, "event raised", "Approved", "true"),
         (LATER, "completed", "fulfil", "17"),
     ]
+
+
+def test_a_rerun_tells_where_it_came_from() -> None:
+    (step,) = Timeline().read([ExecutionRerun(instance="order-17", run="r", command=3, seed="s", at=AT)])
+    assert (step.what, step.subject) == ("rerun", "from event 3 of order-17")
 
 
 def test_a_new_generation_numbers_its_commands_anew() -> None:

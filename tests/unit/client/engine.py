@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 
+import msgspec
+
 from tenuto.broker import make_broker
 from tenuto.broker.memory import MemoryBroker, MemoryServer
 from tenuto.broker.protocol import Broker, Delivery, Outgoing, QueueSpec
@@ -24,6 +26,7 @@ from tenuto.core.letters import (
     Purge,
     Raise,
     Request,
+    Rerun,
     Resume,
     Start,
     Suspend,
@@ -88,6 +91,8 @@ class Owner:
     partitions: int = 4
     silent: bool = False
     """Send no notifications."""
+    refuses_reruns: str | None = None
+    """With these words."""
     bells: int = 0
     watches: list[str] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
@@ -176,6 +181,8 @@ class Owner:
     ) -> str | None:
         if isinstance(letter, Start):
             return _start(letter, row, record, writes)
+        if isinstance(letter, Rerun):
+            return self.refuses_reruns or _start(_started_anew(letter), row, record, writes)
         if record is None:
             return f"NotFoundError: there is no instance {row.target!r}"
         match letter:
@@ -249,6 +256,11 @@ def _start(
         )
     )
     return None
+
+
+def _started_anew(letter: Rerun) -> Start:
+    """What a rerun comes to, as far as a client can tell."""
+    return Start(workflow="w", input=msgspec.Raw(b"null"), run=letter.run, seed=letter.seed)
 
 
 def _update(record: InstanceRecord, *, status: Status, **fields: Any) -> InstanceUpdate:

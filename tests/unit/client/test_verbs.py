@@ -9,9 +9,9 @@ import pytest
 
 from tenuto.client import WorkflowHandle
 from tenuto.client.answers import refusal
-from tenuto.core.letters import Purge, Raise, Resume, Suspend, Terminate
+from tenuto.core.letters import Purge, Raise, Rerun, Resume, Suspend, Terminate
 from tenuto.core.status import Status
-from tenuto.errors import InstanceOverError, NotFoundError, RequestError
+from tenuto.errors import InstanceOverError, NotFoundError, RequestError, UsageError
 from tests.unit.client.engine import NEVER, OFTEN, Engine
 
 Verb = Callable[[WorkflowHandle[Any]], Coroutine[Any, Any, Any]]
@@ -51,6 +51,40 @@ async def test_the_letters_say_what_was_asked(running: Engine) -> None:
             assert [bytes(raw) for raw in (first, second, output)] == [b'{"by":"Ada"}', b"null", b"[1]"]
         case other:
             pytest.fail(f"the letters were {other}")
+
+
+async def test_a_rerun_says_what_was_asked(running: Engine) -> None:
+    async with running.client() as client:
+        old = await client.start("w")
+        new = await old.rerun(3, instance_id="new")
+        assert (new.instance_id, (await new.started()).instance_id) == ("new", "new")
+        other = await old.rerun(4, input=None)
+        assert other.instance_id not in {"new", old.instance_id}
+    _, first, second = running.owner.letters
+    assert isinstance(first, Rerun)
+    assert isinstance(second, Rerun)
+    assert (first.source, first.command, first.input) == (old.instance_id, 3, None)
+    assert (second.command, bytes(second.input or b"")) == (4, b"null")
+    assert len({first.run, second.run, first.seed, second.seed}) == 4
+
+
+async def test_a_rerun_that_is_refused(running: Engine, learning: tuple[float, bool]) -> None:
+    poll, running.owner.silent = learning
+    running.owner.refuses_reruns = "RequestError: it was not made, there is no event 7"
+    async with running.client(poll=poll) as client:
+        old = await client.start("w", instance_id="old")
+        with pytest.raises(RequestError, match="was not made"):
+            await old.rerun(7, instance_id="new")
+        with pytest.raises(UsageError, match="characters"):
+            await old.rerun(7, instance_id="")
+
+
+async def test_a_rerun_of_one_message_id_is_asked_for_once(running: Engine) -> None:
+    async with running.client(poll=OFTEN) as client:
+        old = await client.start("w", instance_id="old")
+        made = [await old.rerun(1, message_id="m") for _ in range(2)]
+    assert made[0].instance_id == made[1].instance_id
+    assert sum(isinstance(letter, Rerun) for letter in running.owner.letters) == 1
 
 
 @pytest.mark.semantics("Suspend")
