@@ -9,7 +9,7 @@ from msgspec import structs
 
 from tenuto.core.histories import read_history
 from tenuto.core.letters import Rerun
-from tenuto.core.rerunning import Run
+from tenuto.core.rerunning import Run, own_events
 from tenuto.core.reserved import is_reserved
 from tenuto.core.status import Status
 from tenuto.errors import NotFoundError, RequestError, StalledError
@@ -80,6 +80,15 @@ class Reruns:
             raise RequestError(
                 f"it is {record.status}, and only what has ended can be rerun; terminate it first"
             )
+        spans = self._env.spans
+        trace = spans.admit(
+            letter.trace,
+            instance=change.instance,
+            run=letter.run,
+            workflow=record.workflow,
+            version=record.version,
+        )
+        letter = structs.replace(letter, trace=trace)
         started, execution, turn = await self._executor.rerun(
             change.instance, letter, Run(record.id, record.run), read_history(source.turns), now
         )
@@ -95,17 +104,22 @@ class Reruns:
         Existence.make(change, item, letter, stored, now)
         assert change.insert is not None  # noqa: S101 - just made
         kept = [stored, *turn.events] if self._env.keeps_history else None
-        change.resident = Resident(record=change.insert, execution=execution, history=kept)
+        resident = Resident(record=change.insert, execution=execution, history=kept)
+        change.resident = resident
         outcome.record_turn(
             change,
-            change.resident,
+            resident,
             turn,
             started=stored,
             arrived={},
             names=self._env.names,
+            spans=spans,
             envelope=self._envelope,
             now=now,
         )
+        view = spans.view(resident.record, execution.state, (), now)
+        if view is not None:
+            change.traced = view.after(structs.replace(turn, events=own_events(turn)), change.record)
 
 
 def _refuse(change: Change, item: Item, letter: Rerun, error: str) -> None:

@@ -16,7 +16,7 @@ from tenuto.client.answers import judge, judge_rerun, judge_start, not_found, re
 from tenuto.client.bulk import BulkResult, BulkVerb
 from tenuto.client.bulk_sender import BulkSender
 from tenuto.client.groups import GroupWriter
-from tenuto.client.instance import Cursor, InstanceStatus, status_of
+from tenuto.client.instance import InstanceStatus, status_of
 from tenuto.client.link import Link, Postman
 from tenuto.client.looking import Looking, limit
 from tenuto.client.notices import Notices
@@ -37,7 +37,6 @@ from tenuto.tracing import producing
 __all__ = ["DirectTransport"]
 
 _BELL = encode(Bell())
-_PAGE = 1000
 _FIRST_ORCHESTRATOR = 10.0
 """Seconds that the very first orchestrator of a database is waited for, at most."""
 
@@ -133,7 +132,8 @@ class DirectTransport(Looking):
             return await self._begin(begin, target, row, wait=wait, timeout=timeout)
 
     async def rerun(self, order: RerunOrder, *, wait: bool, timeout: float | None) -> Target:
-        run, row = self._new_id(), self._row_id(order.instance, order.message_id)
+        run, message_id = self._new_id(), order.message_id
+        row = self._new_id() if message_id is None else _row_of_message(order.instance, message_id)
         attributes = {"durabletask.type": "orchestration", "durabletask.task.instance_id": order.instance}
         with producing("create_orchestration", "rerun", attributes) as trace:
             letter = Rerun(
@@ -170,7 +170,8 @@ class DirectTransport(Looking):
             with _creating(order) as trace:
                 return await self.prepare(replace(order, trace=trace))
         await self._surroundings.require_workflow(order.workflow)
-        run, row = self._new_id(), self._row_id(order.instance, order.message_id)
+        run, message_id = self._new_id(), order.message_id
+        row = self._new_id() if message_id is None else _row_of_message(order.instance, message_id)
         letter = Start(
             workflow=order.workflow,
             version=order.version,
@@ -191,9 +192,6 @@ class DirectTransport(Looking):
 
     async def insert(self, row: InboxRow, connection: Any) -> None:
         await self._store.deliver([row], connection=connection)
-
-    def _row_id(self, instance: str, message_id: str | None) -> str:
-        return self._new_id() if message_id is None else _row_of_message(instance, message_id)
 
     async def _send_start(self, begin: _Begin, target: Target, row: InboxRow) -> Target:
         if begin.message_id is None:
@@ -257,7 +255,8 @@ class DirectTransport(Looking):
             new = await self._put(row, instance, letter, message_id)
             async with self._patience(timeout, f"{type(letter).__name__} for instance {instance!r}"):
                 if not new:  # it may have been dealt with long ago, and no notification comes to a repetition
-                    await self._dealt_with(row)
+                    with self._waits.request(row, sent=True) as again:
+                        await again.answer()
                     return
                 match await request.answer():
                     case Told(error=None):
@@ -277,26 +276,6 @@ class DirectTransport(Looking):
             return False
         await self.ring(instance)
         return True
-
-    async def _dealt_with(self, row: str) -> None:
-        with self._waits.request(row, sent=True) as request:
-            await request.answer()
-
-    async def _covered(self, found: InstanceStatus, letter: Purge) -> int:
-        """How many instances a purge deletes: this one, and with `recursive` its descendants that have ended."""
-        covered = 1
-        generation = [found.instance_id] if letter.recursive else []
-        while generation:
-            parent = generation.pop()
-            after: Cursor | None = None
-            while page := await self.page(
-                InstanceFilter(parent=parent, builtin=True), limit=_PAGE, after=after
-            ):
-                after = (page[-1].created_at, page[-1].instance_id)
-                going = [child.instance_id for child in page if letter.force or child.status.is_terminal]
-                covered += len(going)
-                generation += going
-        return covered
 
     async def _row(self, row: str, instance: str, letter: Letter) -> InboxRow:
         partition = await self._surroundings.partition(instance)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from tenuto.client.instance import InstanceStatus, opened, stored_apart
-from tenuto.client.restarting import rerun_of, restart_of
+from tenuto.client.once_more import OnceMore
 from tenuto.client.transport import Milestone, Target, Transport
 from tenuto.clock import SYSTEM_CLOCK, Clock
 from tenuto.core.events import Event
 from tenuto.core.histories import HistoryDocument
 from tenuto.core.letters import Purge, Raise, Resume, Rewind, Suspend, Terminate
-from tenuto.core.status import ReusePolicy, Status
+from tenuto.core.status import Status
 from tenuto.errors import InstanceOverError, WorkflowFailedError, WorkflowTerminatedError
 from tenuto.payloads import check_size, decode, encode
 from tenuto.sealing import Sealer, references
@@ -26,7 +26,7 @@ __all__ = ["WorkflowHandle"]
 T_co = TypeVar("T_co", covariant=True)
 
 
-class WorkflowHandle(Generic[T_co]):
+class WorkflowHandle(OnceMore[T_co]):
     """Stands for one instance; made by `Client.start` and `Client.get`, used while that client is open.
 
     Every verb is durable when it returns, and with `wait` (the default) it has taken effect. `timeout` is in seconds;
@@ -239,89 +239,6 @@ class WorkflowHandle(Generic[T_co]):
             RequestError: it has completed, or cannot go on; the message says why.
         """
         await self._transport.ask(self.instance_id, Rewind(reason=reason), wait=wait, timeout=timeout)
-
-    async def restart(
-        self,
-        *,
-        instance_id: str | None = None,
-        message_id: str | None = None,
-        version: str | None = None,
-        reuse: ReusePolicy | None = None,
-        wait: bool = True,
-        timeout: float | None = None,
-    ) -> WorkflowHandle[T_co]:
-        """Start the workflow once more, with the same input and tags: a new instance, with a run id of its own. This
-        one stays as it is, unless the new one is to take its place.
-
-        Args:
-            instance_id: of the new instance; by default a random one. This instance's own, once it has ended: the new
-                one replaces it.
-            message_id: makes it idempotent, as a start's.
-            version: of the workflow; by default the latest.
-            reuse: what to do if the id has an instance; by default that is an error while it is alive.
-            wait: until the new instance exists.
-            timeout: seconds to wait.
-
-        Returns:
-            A handle on the new instance.
-
-        Raises:
-            AlreadyExistsError: the id has an instance that is alive (without `wait` the handle raises it).
-            UnknownWorkflowError: there are live orchestrators, and none serves the workflow.
-            PayloadError: the input is sealed, and this client lacks a codec or a key.
-        """
-        order = restart_of(
-            await self.status(),
-            self._sealer,
-            instance_id=instance_id,
-            message_id=message_id,
-            version=version,
-            reuse=reuse,
-        )
-        return self._another(await self._transport.start(order, wait=wait, timeout=timeout))
-
-    async def rerun(
-        self,
-        event_id: int,
-        *,
-        input: Any = msgspec.UNSET,  # noqa: A002  as of a start
-        instance_id: str | None = None,
-        message_id: str | None = None,
-        wait: bool = True,
-        timeout: float | None = None,
-    ) -> WorkflowHandle[T_co]:
-        """Make a new instance of one that has ended: it has this one's history up to an activity, a timer or a child,
-        and goes on from there by itself. What was done before is not done again; this one stays as it is.
-
-        Args:
-            event_id: the `id` in the history of what is to be done again first. What the code asked for in the same
-                breath is done again as well, and what was pending there, under keys of its own.
-            input: another one for that activity or child; by default its own.
-            instance_id: of the new instance; by default a random one.
-            message_id: makes it idempotent, as a start's.
-            wait: until the new instance exists.
-            timeout: seconds to wait.
-
-        Returns:
-            A handle on the new instance.
-
-        Raises:
-            AlreadyExistsError: the id has an instance that is alive.
-            RequestError: this one has not ended, or cannot be rerun from there; the message says why.
-            PayloadError: the input cannot become JSON, or is larger than the settings' `max_payload_bytes`.
-        """
-        given = None
-        if input is not msgspec.UNSET:
-            given = check_size(encode(input), self._max_payload_bytes, f"The input of event {event_id}")
-        order = rerun_of(
-            self.instance_id,
-            event_id,
-            self._sealer,
-            instance_id=instance_id,
-            message_id=message_id,
-            given=given,
-        )
-        return self._another(await self._transport.rerun(order, wait=wait, timeout=timeout))
 
     def _another(self, target: Target) -> WorkflowHandle[T_co]:
         """A handle on an instance of the same workflow."""

@@ -15,6 +15,7 @@ from tenuto.client.queues import QueueStatus, inspect_queues
 from tenuto.client.surroundings import Surroundings
 from tenuto.client.waits import Waits
 from tenuto.core.events import Event, decode_events
+from tenuto.core.letters import Purge
 from tenuto.core.status import LIVE
 from tenuto.errors import BrokerUnavailableError
 from tenuto.messages import Watch, encode
@@ -24,6 +25,8 @@ from tenuto.settings import ClientSettings
 from tenuto.store.protocol import InstanceFilter, InstanceRecord, Store, Tally
 
 __all__ = ["Looking", "limit"]
+
+_PAGE = 1000
 
 
 class Looking:
@@ -72,6 +75,22 @@ class Looking:
         self, where: InstanceFilter, *, limit: int, after: Cursor | None
     ) -> Sequence[InstanceStatus]:
         return [status_of(record) for record in await self._store.find(where, limit=limit, after=after)]
+
+    async def _covered(self, found: InstanceStatus, letter: Purge) -> int:
+        """How many instances a purge deletes: this one, and with `recursive` its descendants that have ended."""
+        covered = 1
+        generation = [found.instance_id] if letter.recursive else []
+        while generation:
+            parent = generation.pop()
+            after: Cursor | None = None
+            while page := await self.page(
+                InstanceFilter(parent=parent, builtin=True), limit=_PAGE, after=after
+            ):
+                after = (page[-1].created_at, page[-1].instance_id)
+                going = [child.instance_id for child in page if letter.force or child.status.is_terminal]
+                covered += len(going)
+                generation += going
+        return covered
 
     async def tally(self, where: InstanceFilter) -> Sequence[Tally]:
         return await self._store.tally(where)

@@ -22,6 +22,7 @@ from tenuto.core.events import (
     EventRaised,
     ExecutionCompleted,
     ExecutionFailed,
+    ExecutionRerun,
     Failure,
     Notification,
     TimerFired,
@@ -100,10 +101,6 @@ class Code:
     def attach(self, recorder: Recorder) -> None:
         """From now on commands go to this recorder."""
         self._driver.recorder = recorder
-
-    def reseed(self) -> None:
-        """Chance comes from the seed that the state has now."""
-        self._requests.reseed(self._driver.recorder.state)
 
     def start(self) -> None:
         """Call the function and run it until it waits."""
@@ -194,6 +191,8 @@ class Code:
                 self._fire(event.command)
             case EventRaised():
                 self.mailbox.put(event)
+            case ExecutionRerun():
+                self._requests.reseed(self._driver.recorder.state)
             case _:
                 pass  # nothing that the code hears of
 

@@ -159,7 +159,7 @@ class Execution:
             case ExecutionTerminated():
                 self.abandon()
             case ExecutionRerun():
-                self._code().reseed()
+                self._code().feed(event)
             case _:
                 pass  # the code does not hear of it
 

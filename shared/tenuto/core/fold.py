@@ -208,6 +208,9 @@ def _execution_rewound(state: State, event: ExecutionRewound) -> None:
 
 
 def _execution_rerun(state: State, event: ExecutionRerun) -> None:
+    state.reason = None
+    state.started = event.at
+    state.rewound_at = None
     state.seed = event.seed
     state.replaced = event.command if event.replaced else None
     if state.time is not None:

@@ -45,7 +45,7 @@ from tenuto.core.turn import Turn
 from tenuto.core.turn_builder import TurnBuilder
 from tenuto.errors import NonDeterminismError, RequestError, StalledError
 
-__all__ = ["Rerunning", "Run", "plan", "rerun"]
+__all__ = ["Rerunning", "Run", "own_events", "plan", "rerun"]
 
 Repeatable: TypeAlias = ActivityScheduled | TimerCreated | ChildScheduled
 
@@ -98,6 +98,12 @@ def plan(history: Sequence[Event], command: int, *, source: Run, target: Run) ->
         cause=cause,
         command=found,
     )
+
+
+def own_events(turn: Turn) -> tuple[Event, ...]:
+    """Of the first turn after a rerun: what the instance has done itself."""
+    marks = [index for index, event in enumerate(turn.events) if isinstance(event, ExecutionRerun)]
+    return turn.events[marks[-1] :]
 
 
 def _find(history: Sequence[Event], command: int) -> tuple[int, Repeatable]:
@@ -192,8 +198,7 @@ def rerun(
         raise StalledError(str(error)) from error
     turn = builder.turn(execution.custom_status)
     if given is not None and not any(
-        same_call(event, command, strict=False) and event.id == command.id
-        for event in turn.events[len(rerunning.kept) :]
+        same_call(event, command, strict=False) and event.id == command.id for event in own_events(turn)
     ):
         raise RequestError(
             f"it was given another input for event {command.id}, and the code of now does not ask for that there"
