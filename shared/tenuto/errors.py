@@ -11,7 +11,8 @@
     ├── RequestError                  a request cannot be granted in the instance's present state
     │   ├── AlreadyExistsError        the id has an instance, and the reuse policy says ERROR
     │   ├── NotFoundError             no instance has that id
-    │   └── InstanceOverError         the instance has ended
+    │   ├── InstanceOverError         the instance has ended
+    │   └── GenerationOverError       a page of a history whose generation is over
     ├── OutcomeError                  what a caller waited for ended badly
     │   ├── ActivityError             inside a workflow: an activity failed
     │   ├── ChildWorkflowError        inside a workflow: a child failed or was terminated
@@ -92,6 +93,11 @@ class NotFoundError(RequestError):
 
 class InstanceOverError(RequestError):
     """The instance has ended and takes no more requests of this kind."""
+
+
+class GenerationOverError(RequestError):
+    """A page of a history was asked for whose generation is over: the instance has continued as new, or was started
+    again. Read the present one from its beginning."""
 
 
 class OutcomeError(TenutoError):

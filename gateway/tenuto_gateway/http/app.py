@@ -16,7 +16,9 @@ from tenuto_gateway.http import (
     deployment,
     document,
     health,
+    histories,
     instances,
+    requests,
     schedules,
     starts,
     updates,
@@ -42,7 +44,18 @@ def application() -> FastAPI:
         openapi_url=None,  # it is ours: `document`
     )
     # Not included, which would wrap them: the guard wants to know which route it was.
-    for module in (starts, instances, updates, bulk, schedules, deployment, health, document):
+    for module in (
+        starts,
+        instances,
+        histories,
+        requests,
+        updates,
+        bulk,
+        schedules,
+        deployment,
+        health,
+        document,
+    ):
         app.router.routes.extend(module.router.routes)
     dapr.add_to(app)
     return app

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
-import msgspec
 from fastapi import Depends, Query
 from pydantic import AwareDatetime
 
 from tenuto.client import InstanceFilter
+from tenuto.client.documents import cursor_of
 from tenuto.client.instance import Cursor
 from tenuto.core.status import Status
 from tenuto_gateway.http.problems import BadRequestError
 
 __all__ = ["After", "Where"]
-
-_cursor = msgspec.json.Decoder(tuple[datetime, str])
 
 
 def _where(
@@ -63,8 +59,8 @@ def _after(
     if after is None:
         return None
     try:
-        at, instance = _cursor.decode(base64.urlsafe_b64decode(after.encode()))
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+        at, instance = cursor_of(after)
+    except ValueError:
         raise BadRequestError(422, "after is no `next` of a page before.", field="after") from None
     _printable("after", instance)
     return _utc("after", at) or at, instance

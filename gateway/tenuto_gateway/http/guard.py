@@ -165,6 +165,7 @@ def _record(scope: Scope, status: int) -> None:
     named = dict(scope.get("path_params", {}))
     if (started := state.get("started")) is not None:  # no path names the instance that it makes
         named["new" if "instance" in named else "instance"] = started
+    named |= state.get("named", {})  # nor what else it is about
     audit.info(
         "%s from %s: %s %s %s: %d",
         caller.name if caller is not None else "a stranger",

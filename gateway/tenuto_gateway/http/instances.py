@@ -6,7 +6,6 @@ carried out (`wait=false`, or it took longer than the gateway waits).
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -16,9 +15,9 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from tenuto import payloads
 from tenuto.client import InstanceStatus, WorkflowHandle
 from tenuto.client.documents import (
-    HistoryPage,
     InstanceDocument,
     ListingDocument,
+    PendingDocument,
     PurgedDocument,
     Reason,
     StartedDocument,
@@ -28,15 +27,15 @@ from tenuto.client.documents import (
     cursor_token,
     instance_document,
 )
-from tenuto.client.transport import Target
-from tenuto.core.histories import HistoryDocument
+from tenuto.client.transport import RequestPendingError, Target
 from tenuto.errors import InstanceOverError
 from tenuto_gateway.http.bodies import answer, answers, body_of, payload_of, takes
 from tenuto_gateway.http.callers import Scope
 from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.filters import After, Where
 from tenuto_gateway.http.guard import needs
-from tenuto_gateway.http.paths import EventName, InstanceId, instance_path
+from tenuto_gateway.http.paths import EventName, InstanceId
+from tenuto_gateway.http.requests import ROW, asked, pending
 from tenuto_gateway.http.starts import RETRY, Seconds, Wait, bounded, started
 
 __all__ = ["router"]
@@ -48,9 +47,10 @@ _OPERATE = [needs(Scope.OPERATE)]
 _ADMIN = [needs(Scope.ADMIN)]
 _DONE = {
     **answers(None, 204, "It has taken effect."),
-    **answers(None, 202, "It is stored, and will be carried out."),
+    **answers(
+        PendingDocument, 202, "It is stored, and will be carried out (with `wait=false` without a body)."
+    ),
 }
-_ROW = "^[0-9A-Za-z-]{1,64}$"
 
 
 class Until(StrEnum):
@@ -117,7 +117,7 @@ async def show(here: Here, instance: InstanceId) -> Response:
     dependencies=_ADMIN,
     responses={
         **answers(PurgedDocument, 200, "It is deleted."),
-        **answers(None, 202, "It is stored, and will be carried out."),
+        **answers(PendingDocument, 202, "It is stored, and will be carried out."),
     },
 )
 async def purge(
@@ -133,37 +133,9 @@ async def purge(
         covered = await here.client.get(instance).purge(
             force=force, recursive=recursive, timeout=bounded(here, timeout)
         )
-    except TimeoutError:
-        return _accepted(instance)
+    except RequestPendingError as late:
+        return pending(instance, late)
     return answer(PurgedDocument(purged=covered))
-
-
-@router.get(
-    "/instances/{instance}/history",
-    dependencies=_LOOK,
-    responses=answers(HistoryPage, 200, "A part of it."),
-)
-async def history(
-    here: Here,
-    instance: InstanceId,
-    *,
-    after: Annotated[int, Query(ge=0, description="Events that are left out at the beginning.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
-) -> Response:
-    """The events of the present generation, in order."""
-    events = await here.client.get(instance).history()
-    end = after + limit
-    return answer(HistoryPage(events=events[after:end], next=end if end < len(events) else None))
-
-
-@router.get(
-    "/instances/{instance}/export",
-    dependencies=_LOOK,
-    responses=answers(HistoryDocument, 200, "All of it."),
-)
-async def export(here: Here, instance: InstanceId) -> Response:
-    """The history as a document that `tenuto replay` takes."""
-    return answer(await here.client.get(instance).export())
 
 
 @router.get(
@@ -180,9 +152,9 @@ async def wait_(
     *,
     until: Annotated[Until, Query(description="What to wait for.")] = Until.ENDED,
     timeout: Seconds = 20.0,
-    run: Annotated[str | None, Query(pattern=_ROW, description="The run that was started.")] = None,
+    run: Annotated[str | None, Query(pattern=ROW, description="The run that was started.")] = None,
     request: Annotated[
-        str | None, Query(pattern=_ROW, description="The start that was not waited for.")
+        str | None, Query(pattern=ROW, description="The start that was not waited for.")
     ] = None,
     revision: Annotated[
         str | None, Query(max_length=300, description="What was seen, for `until=changed`.")
@@ -229,7 +201,7 @@ async def raise_event(
     raising = here.client.get(instance).raise_event(
         name, payload, create=create, message_id=message_id, wait=wait, timeout=bounded(here, timeout)
     )
-    return await _asked(instance, raising, wait=wait)
+    return await asked(instance, raising, wait=wait)
 
 
 _REASONED: dict[str, Any] = {
@@ -251,7 +223,7 @@ async def suspend(
 ) -> Response:
     """Keep from the instance all that happens until `resume`. Twice is once."""
     asking = here.client.get(instance).suspend(body.reason, wait=wait, timeout=bounded(here, timeout))
-    return await _asked(instance, asking, wait=wait)
+    return await asked(instance, asking, wait=wait)
 
 
 @router.post("/instances/{instance}/resume", **_REASONED)
@@ -265,7 +237,7 @@ async def resume(
 ) -> Response:
     """Undo `suspend`: what was kept is given to the instance, in order."""
     asking = here.client.get(instance).resume(body.reason, wait=wait, timeout=bounded(here, timeout))
-    return await _asked(instance, asking, wait=wait)
+    return await asked(instance, asking, wait=wait)
 
 
 @router.post("/instances/{instance}/rewind", **_REASONED)
@@ -279,7 +251,7 @@ async def rewind(
 ) -> Response:
     """Let an instance that failed, or was terminated, go on in place. One that cannot is left as it is: 409."""
     asking = here.client.get(instance).rewind(body.reason, wait=wait, timeout=bounded(here, timeout))
-    return await _asked(instance, asking, wait=wait)
+    return await asked(instance, asking, wait=wait)
 
 
 @router.post(
@@ -301,7 +273,7 @@ async def terminate(
     output = payloads.NULL if body.output is None else body.output
     how = {"recursive": body.recursive, "wait": wait, "timeout": bounded(here, timeout)}
     asking = _terminated(here.client.get(instance), output, body.reason, **how)
-    return await _asked(instance, asking, wait=wait)
+    return await asked(instance, asking, wait=wait)
 
 
 async def _terminated(
@@ -311,18 +283,6 @@ async def _terminated(
         raise InstanceOverError(f"Instance {handle.instance_id!r} has ended already; nothing was changed.")
 
 
-async def _asked(instance: str, asking: Coroutine[Any, Any, None], *, wait: bool) -> Response:
-    try:
-        await asking
-    except TimeoutError:
-        return _accepted(instance)
-    return Response(status_code=204) if wait else _accepted(instance)
-
-
 def _shown(status: InstanceStatus) -> Response:
     headers = {} if status.status.is_terminal else RETRY
     return answer(instance_document(status), headers=headers)
-
-
-def _accepted(instance: str) -> Response:
-    return Response(status_code=202, headers={"location": instance_path(instance), **RETRY})

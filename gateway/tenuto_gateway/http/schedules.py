@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias, cast
 from urllib.parse import quote, unquote
 
 import msgspec
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from tenuto import payloads
 from tenuto.client import ScheduleOptions, ScheduleStatus
@@ -16,6 +16,7 @@ from tenuto_gateway.http.bodies import answer, answers, body_of, takes
 from tenuto_gateway.http.callers import Scope
 from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.guard import needs
+from tenuto_gateway.http.paths import instance_path
 
 __all__ = ["router"]
 
@@ -38,8 +39,11 @@ Why: TypeAlias = Annotated[Reason, Depends(body_of(Reason, optional=True))]
 @router.post(
     "", status_code=201, dependencies=_OPERATE, responses=_DONE, openapi_extra=takes(ScheduleRequest)
 )
-async def create(here: Here, body: Annotated[ScheduleRequest, Depends(body_of(ScheduleRequest))]) -> Response:
+async def create(
+    request: Request, here: Here, body: Annotated[ScheduleRequest, Depends(body_of(ScheduleRequest))]
+) -> Response:
     """Make a schedule. 201 with `Location`."""
+    request.state.named = {"schedule": body.name}
     value = payloads.NULL if body.input is None else body.input
     await here.client.schedules.create(body.name, body.workflow, value, paused=body.paused, **_options(body))
     return answer(
@@ -118,9 +122,11 @@ async def resume(here: Here, schedule: Name, body: Why) -> Response:
     dependencies=_OPERATE,
     responses=answers(TriggeredDocument, 202, "The run, which starts if the overlap policy lets it."),
 )
-async def trigger(here: Here, schedule: Name) -> Response:
+async def trigger(request: Request, here: Here, schedule: Name) -> Response:
     """Start a run now, beside the schedule's times."""
-    return answer(TriggeredDocument(instance_id=await here.client.schedules.trigger(schedule)), 202)
+    run = await here.client.schedules.trigger(schedule)
+    request.state.started = run
+    return answer(TriggeredDocument(instance_id=run), 202, headers={"location": instance_path(run)})
 
 
 def _options(body: ScheduleChanges | ScheduleRequest) -> ScheduleOptions:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import assert_never
 
 from tenuto import errors
+from tenuto.client.instance import InstanceStatus
 from tenuto.client.transport import Ask
 from tenuto.core.letters import Purge, Raise, Resume, Rewind, Suspend, Terminate
 from tenuto.errors import AlreadyExistsError, InstanceOverError, NotFoundError, RequestError, TenutoError
@@ -29,7 +30,7 @@ def not_found(instance: str, *, started_here: bool = False) -> NotFoundError:
     return NotFoundError(f"There is no instance {instance!r}: {why}, or it has been purged.")
 
 
-def judge_start(instance: str, run: str | None, record: InstanceRecord | None) -> None:
+def judge_start(instance: str, run: str | None, record: InstanceRecord | InstanceStatus | None) -> None:
     """A start of `run` was dealt with, and the instance now shows `record`. Raises if that means a refusal."""
     if record is not None and run is not None and record.run != run:
         raise AlreadyExistsError(
@@ -37,7 +38,7 @@ def judge_start(instance: str, run: str | None, record: InstanceRecord | None) -
         )
 
 
-def judge_rerun(instance: str, run: str | None, record: InstanceRecord | None) -> None:
+def judge_rerun(instance: str, run: str | None, record: InstanceRecord | InstanceStatus | None) -> None:
     """As `judge_start`, of a rerun: that it is refused shows only in there being no such instance."""
     judge_start(instance, run, record)
     if record is None:
@@ -47,7 +48,9 @@ def judge_rerun(instance: str, run: str | None, record: InstanceRecord | None) -
         )
 
 
-def judge(instance: str, letter: Ask | Purge, record: InstanceRecord | None, *, asked_at: datetime) -> None:
+def judge(
+    instance: str, letter: Ask | Purge, record: InstanceRecord | InstanceStatus | None, *, asked_at: datetime
+) -> None:
     """A letter was dealt with, without a notification that says how; the instance now shows `record`.
 
     An instance that ended before the letter was sent must have refused it. That compares two clocks, so a letter

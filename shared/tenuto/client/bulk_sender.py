@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from typing import Final
 
 import msgspec
 
-from tenuto.client.bulk import BulkResult, BulkVerb, fitting
+from tenuto.client.bulk import REFUSALS, BulkResult, BulkVerb, fitting
+from tenuto.client.instance import Cursor
 from tenuto.client.looking import limit
 from tenuto.client.notices import Notices
 from tenuto.client.surroundings import Surroundings
@@ -20,14 +20,9 @@ from tenuto.store.protocol import InboxRow, InstanceFilter, InstanceRecord, Stor
 
 __all__ = ["BulkSender"]
 
-_PAGE: Final = 500
-"""Instances of one query, and letters of one insert; also how many requests are under way at a time."""
-_SHOWN: Final = 100
-"""Refusals that are told in full."""
-
 
 class BulkSender:
-    """Goes through a listing page by page: one query, one insert into the inbox and one bell per partition for each."""
+    """Asks a page of a listing: one query, one insert into the inbox and one bell per partition."""
 
     def __init__(
         self,
@@ -52,21 +47,27 @@ class BulkSender:
         self._new_id = new_id
 
     async def send(
-        self, where: InstanceFilter, letter: BulkVerb, *, wait: bool, timeout: float | None
+        self,
+        where: InstanceFilter,
+        letter: BulkVerb,
+        *,
+        limit: int,
+        after: Cursor | None,
+        wait: bool,
+        timeout: float | None,
     ) -> BulkResult:
         """As `Transport.bulk`."""
-        asked, refusals = 0, list[str]()
         narrowed = fitting(where, letter)
-        after = None
-        while narrowed is not None:
-            page = await self._store.find(narrowed, limit=_PAGE, after=after)
-            if page:
-                refusals += await self._send_page(page, letter, wait=wait, timeout=timeout)
-            asked += len(page)
-            if len(page) < _PAGE:
-                break
-            after = (page[-1].created_at, page[-1].id)
-        return BulkResult(asked=asked, refused=len(refusals), refusals=tuple(refusals[:_SHOWN]))
+        page = [] if narrowed is None else await self._store.find(narrowed, limit=limit, after=after)
+        if not page:
+            return BulkResult(asked=0)
+        refusals = await self._send_page(page, letter, wait=wait, timeout=timeout)
+        return BulkResult(
+            asked=len(page),
+            refused=len(refusals),
+            refusals=tuple(refusals[:REFUSALS]),
+            next=(page[-1].created_at, page[-1].id) if len(page) == limit else None,
+        )
 
     async def _send_page(
         self, page: Sequence[InstanceRecord], letter: BulkVerb, *, wait: bool, timeout: float | None

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Final
 
-from tenuto.client.bulk import BulkResult
+from tenuto.client.bulk import BulkResult, BulkVerb, over_pages
+from tenuto.client.instance import Cursor
 from tenuto.client.transport import Transport
 from tenuto.core.letters import Purge, Resume, Suspend, Terminate
 from tenuto.payloads import check_size, encode
 from tenuto.store.protocol import InstanceFilter
 
 __all__ = ["BulkVerbs"]
+
+_PAGE: Final = 500
+"""Instances of one query, and letters of one insert; also how many requests are under way at a time."""
 
 
 class BulkVerbs(ABC):
@@ -38,7 +42,7 @@ class BulkVerbs(ABC):
         timeout: float | None = None,
     ) -> BulkResult:
         """Suspend those that are alive."""
-        return await self._open_transport.bulk(where, Suspend(reason=reason), wait=wait, timeout=timeout)
+        return await self._bulk(where, Suspend(reason=reason), wait=wait, timeout=timeout)
 
     async def resume_all(
         self,
@@ -49,7 +53,7 @@ class BulkVerbs(ABC):
         timeout: float | None = None,
     ) -> BulkResult:
         """Resume those that are suspended."""
-        return await self._open_transport.bulk(where, Resume(reason=reason), wait=wait, timeout=timeout)
+        return await self._bulk(where, Resume(reason=reason), wait=wait, timeout=timeout)
 
     async def terminate_all(
         self,
@@ -68,7 +72,7 @@ class BulkVerbs(ABC):
         """
         raw = check_size(encode(output), self._max_payload_bytes, "The output")
         letter = Terminate(output=raw, reason=reason, recursive=recursive)
-        return await self._open_transport.bulk(where, letter, wait=wait, timeout=timeout)
+        return await self._bulk(where, letter, wait=wait, timeout=timeout)
 
     async def purge_all(
         self,
@@ -82,4 +86,28 @@ class BulkVerbs(ABC):
         """Delete those that have ended, with `force` also those that are alive (they are terminated first); from
         `recursive` their children too, which are not in the count unless they fit the filter themselves."""
         letter = Purge(force=force, recursive=recursive)
-        return await self._open_transport.bulk(where, letter, wait=wait, timeout=timeout)
+        return await self._bulk(where, letter, wait=wait, timeout=timeout)
+
+    async def bulk_page(
+        self,
+        where: InstanceFilter,
+        letter: BulkVerb,
+        *,
+        limit: int,
+        after: Cursor | None = None,
+        wait: bool = True,
+        timeout: float | None = None,
+    ) -> BulkResult:
+        """One page of what the verbs above do: the letter to at most `limit` instances, from where the page before
+        ended (its `next`)."""
+        return await self._open_transport.bulk(
+            where, letter, limit=limit, after=after, wait=wait, timeout=timeout
+        )
+
+    async def _bulk(
+        self, where: InstanceFilter, letter: BulkVerb, *, wait: bool, timeout: float | None
+    ) -> BulkResult:
+        async def ask(after: Cursor | None) -> BulkResult:
+            return await self.bulk_page(where, letter, limit=_PAGE, after=after, wait=wait, timeout=timeout)
+
+        return await over_pages(ask)

@@ -213,6 +213,16 @@ class Client(BulkVerbs):
         """A handle on what another handle stands for (its `target`), perhaps one of another process."""
         return self._handle(target, Any)
 
+    async def dealt_with(self, target: Target, *, timeout: float | None = None) -> None:
+        """Wait until the request of a target is dealt with, which was not waited for to its end (`timeout` in seconds;
+        by default the settings' `request_timeout`). Returns too where nobody remembers how it was dealt with.
+
+        Raises:
+            RequestError: it was refused.
+            TimeoutError: it is not dealt with yet.
+        """
+        await self._open_transport.dealt_with(target, timeout=timeout)
+
     async def list(
         self, where: InstanceFilter = _EVERYTHING, *, page_size: int = 100
     ) -> AsyncIterator[InstanceStatus]:

@@ -16,12 +16,20 @@ from tenuto.client.answers import judge, judge_rerun, judge_start, not_found, re
 from tenuto.client.bulk import BulkResult, BulkVerb
 from tenuto.client.bulk_sender import BulkSender
 from tenuto.client.groups import GroupWriter
-from tenuto.client.instance import InstanceStatus, status_of
+from tenuto.client.instance import Cursor, InstanceStatus, status_of
 from tenuto.client.link import Link, Postman
 from tenuto.client.looking import Looking, limit
 from tenuto.client.notices import Notices
 from tenuto.client.surroundings import Surroundings
-from tenuto.client.transport import Ask, Milestone, Order, RerunOrder, StartPendingError, Target
+from tenuto.client.transport import (
+    Ask,
+    Milestone,
+    Order,
+    RequestPendingError,
+    RerunOrder,
+    StartPendingError,
+    Target,
+)
 from tenuto.client.waits import Answer, Gone, Told, Waits
 from tenuto.clock import Clock
 from tenuto.core.letters import Letter, Purge, Raise, Request, Rerun, Start, encode_letter
@@ -234,13 +242,24 @@ class DirectTransport(Looking):
 
     async def purge(self, instance: str, letter: Purge, *, timeout: float | None) -> int:
         covered = await self._covered(await self.status(instance), letter)
-        await self._send(instance, letter, wait=True, timeout=timeout)
+        try:
+            await self._send(instance, letter, wait=True, timeout=timeout)
+        except RequestPendingError as late:
+            late.covers = covered
+            raise
         return covered
 
     async def bulk(
-        self, where: InstanceFilter, letter: BulkVerb, *, wait: bool, timeout: float | None
+        self,
+        where: InstanceFilter,
+        letter: BulkVerb,
+        *,
+        limit: int,
+        after: Cursor | None,
+        wait: bool,
+        timeout: float | None,
     ) -> BulkResult:
-        return await self._bulk.send(where, letter, wait=wait, timeout=timeout)
+        return await self._bulk.send(where, letter, limit=limit, after=after, wait=wait, timeout=timeout)
 
     async def _send(self, instance: str, letter: Ask | Purge, *, wait: bool, timeout: float | None) -> None:
         message_id = letter.message_id if isinstance(letter, Raise) else None
@@ -253,19 +272,23 @@ class DirectTransport(Looking):
         letter = msgspec.structs.replace(letter, request=Request(id=row, queue=self._notices.queue))
         with self._waits.request(row, grace=True) as request:
             new = await self._put(row, instance, letter, message_id)
-            async with self._patience(timeout, f"{type(letter).__name__} for instance {instance!r}"):
-                if not new:  # it may have been dealt with long ago, and no notification comes to a repetition
-                    with self._waits.request(row, sent=True) as again:
-                        await again.answer()
-                    return
-                match await request.answer():
-                    case Told(error=None):
-                        pass
-                    case Told(error=str(error)):
-                        raise refusal(error)
-                    case Gone():
-                        record = await self._waits.record(instance, lambda _: True)
-                        judge(instance, letter, record, asked_at=asked_at)
+            try:
+                async with self._patience(timeout, f"{type(letter).__name__} for instance {instance!r}"):
+                    if not new:
+                        # It may have been dealt with long ago, and no notification comes to a repetition.
+                        with self._waits.request(row, sent=True) as again:
+                            await again.answer()
+                        return
+                    match await request.answer():
+                        case Told(error=None):
+                            pass
+                        case Told(error=str(error)):
+                            raise refusal(error)
+                        case Gone():
+                            record = await self._waits.record(instance, lambda _: True)
+                            judge(instance, letter, record, asked_at=asked_at)
+            except TimeoutError as error:
+                raise RequestPendingError(str(error), row=row, asked_at=asked_at) from None
 
     async def _put(self, row: str, instance: str, letter: Ask | Purge, message_id: str | None) -> bool:
         """Send a letter. False: one of this message id was sent before (rule N2)."""

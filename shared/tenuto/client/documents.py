@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -23,6 +24,7 @@ __all__ = [
     "HistoryPage",
     "InstanceDocument",
     "ListingDocument",
+    "PendingDocument",
     "Problem",
     "PurgedDocument",
     "QueueDocument",
@@ -38,6 +40,7 @@ __all__ = [
     "TallyDocument",
     "TerminateRequest",
     "TriggeredDocument",
+    "cursor_of",
     "cursor_token",
     "instance_document",
     "instance_status",
@@ -102,6 +105,17 @@ class TerminateRequest(_Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Its children too."""
 
 
+class PendingDocument(_Struct, frozen=True, kw_only=True):
+    """A request that is stored, and not dealt with yet."""
+
+    request: str
+    """By which it can be waited for."""
+    asked_at: datetime
+    """When it was stored."""
+    purged: int | None = None
+    """Of a purge, how many instances it covers."""
+
+
 class PurgedDocument(_Struct, frozen=True, kw_only=True):
     """How many instances a purge covers."""
 
@@ -145,8 +159,9 @@ class ListingDocument(_Struct, frozen=True, kw_only=True):
 class HistoryPage(_Struct, frozen=True, kw_only=True):
     """A part of the history of the present generation."""
 
+    generation: int
     events: list[Event]
-    next: int | None = None
+    next: str | None = None
     """What `after` takes for the next part; left out in the last."""
 
 
@@ -188,6 +203,8 @@ class BulkDocument(_Struct, frozen=True, kw_only=True):
     asked: int
     refused: int
     refusals: list[str]
+    next: str | None = None
+    """What `after` takes for the next page; left out where all have been asked."""
 
 
 class _ScheduleFields(_Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -237,9 +254,17 @@ class Problem(_Struct, frozen=True, kw_only=True):
     """The field or parameter that is wrong."""
 
 
+_cursor: Final = msgspec.json.Decoder(tuple[datetime, str])
+
+
 def cursor_token(cursor: Cursor) -> str:
     """Where a page ended, as `after` takes it."""
     return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode()
+
+
+def cursor_of(token: str) -> Cursor:
+    """The inverse of `cursor_token`. Raises ValueError: it is none."""
+    return _cursor.decode(base64.urlsafe_b64decode(token.encode()))
 
 
 def instance_document(status: InstanceStatus) -> InstanceDocument:

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from tenuto.client.answers import not_found
+from tenuto.client.answers import not_found, refusal
 from tenuto.client.instance import Cursor, InstanceStatus, status_of
 from tenuto.client.link import Link, Postman
 from tenuto.client.notices import Notices
 from tenuto.client.queues import QueueStatus, inspect_queues
 from tenuto.client.surroundings import Surroundings
-from tenuto.client.waits import Waits
+from tenuto.client.transport import Target
+from tenuto.client.waits import Gone, Told, Waits
 from tenuto.core.events import Event, decode_events
 from tenuto.core.letters import Purge
 from tenuto.core.status import LIVE
@@ -64,6 +65,20 @@ class Looking:
     async def _watch(self, instance: str) -> None:
         watch = Watch(instance=instance, queue=self._notices.queue)
         self._postman.post(await self._surroundings.turns(instance), encode(watch))
+
+    async def dealt_with(self, target: Target, *, timeout: float | None) -> None:
+        if target.row is None:
+            return
+        seconds = self._settings.request_timeout if timeout is None else timeout
+        words = f"A request to instance {target.instance!r} was not dealt with within {seconds:g} s."
+        async with limit(seconds, words):
+            await self._notices.prepared(self._settings.poll_interval)
+            with self._waits.request(target.row, sent=True) as request:
+                match await request.answer():
+                    case Told(error=str(error)):
+                        raise refusal(error)
+                    case Told() | Gone():
+                        pass
 
     async def history(self, instance: str) -> list[Event]:
         turns = await self._store.history(instance)

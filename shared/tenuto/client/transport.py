@@ -19,7 +19,16 @@ from tenuto.core.status import ReusePolicy
 from tenuto.registry import Registry
 from tenuto.store.protocol import InboxRow, InstanceFilter, Tally
 
-__all__ = ["Ask", "Milestone", "Order", "RerunOrder", "StartPendingError", "Target", "Transport"]
+__all__ = [
+    "Ask",
+    "Milestone",
+    "Order",
+    "RequestPendingError",
+    "RerunOrder",
+    "StartPendingError",
+    "Target",
+    "Transport",
+]
 
 Ask: TypeAlias = Raise | Suspend | Resume | Rewind | Terminate
 """A letter to an instance that is answered with yes or no."""
@@ -74,6 +83,19 @@ class StartPendingError(TimeoutError):
         super().__init__(words)
         self.target = target
         """What was started, with the row by which it can be waited for."""
+
+
+class RequestPendingError(TimeoutError):
+    """A request has not been dealt with in time. It is stored, and will be."""
+
+    def __init__(self, words: str, *, row: str, asked_at: datetime) -> None:
+        super().__init__(words)
+        self.row = row
+        """Its row in the inbox, by which it can be waited for."""
+        self.asked_at = asked_at
+        """When it was sent."""
+        self.covers = 0
+        """Of a purge, how many instances it covers."""
 
 
 class Milestone(Enum):
@@ -132,7 +154,7 @@ class Transport(Protocol):
         Raises:
             NotFoundError: there is no such instance (`wait` only).
             InstanceOverError: it has ended (`wait` only).
-            TimeoutError: it is not dealt with yet (`wait` only).
+            TimeoutError: it is not dealt with yet (`wait` only); a `RequestPendingError` where its row is known.
         """
 
     async def purge(self, instance: str, letter: Purge, *, timeout: float | None) -> int:
@@ -141,18 +163,34 @@ class Transport(Protocol):
         Raises:
             NotFoundError: there is no such instance.
             RequestError: it is alive, and the letter does not say `force`.
-            TimeoutError: it is not dealt with yet.
+            TimeoutError: it is not dealt with yet; as of `ask`.
         """
         ...
 
-    async def bulk(
-        self, where: InstanceFilter, letter: BulkVerb, *, wait: bool, timeout: float | None
-    ) -> BulkResult:
-        """Send a letter to all instances that fit, in a status that it applies to; durable when it returns, with `wait`
-        also dealt with. `timeout` is for each page of some hundreds.
+    async def dealt_with(self, target: Target, *, timeout: float | None) -> None:
+        """Wait until the request in the target's row is dealt with. Where nobody remembers how, the instance must show
+        whether that was a refusal.
 
         Raises:
-            TimeoutError: a page is not dealt with yet, and those behind it are not sent (`wait` only).
+            RequestError: it was refused, in the owner's words.
+            TimeoutError: it is not dealt with yet.
+        """
+
+    async def bulk(
+        self,
+        where: InstanceFilter,
+        letter: BulkVerb,
+        *,
+        limit: int,
+        after: Cursor | None,
+        wait: bool,
+        timeout: float | None,
+    ) -> BulkResult:
+        """Send a letter to a page of the instances that fit, in a status that it applies to; durable when it returns,
+        with `wait` also dealt with.
+
+        Raises:
+            TimeoutError: the page is not dealt with yet (`wait` only).
         """
         ...
 

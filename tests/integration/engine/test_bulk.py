@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tenuto import App, Status, WorkflowContext
-from tenuto.client import BulkResult, bulk_sender
+from tenuto.client import BulkResult, bulk_verbs
 from tenuto.store.protocol import InstanceFilter
 from tests.integration.engine.conftest import MakeEngine
 from tests.support.database import query
@@ -35,7 +35,7 @@ async def parent(ctx: WorkflowContext, child: str) -> Any:
 
 @pytest.fixture
 async def engine(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    monkeypatch.setattr(bulk_sender, "_PAGE", 3)
+    monkeypatch.setattr(bulk_verbs, "_PAGE", 3)
     engine = await make_engine(app)
     await engine.orchestrator()
     return engine

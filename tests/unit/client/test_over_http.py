@@ -5,18 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 
-from tenuto.client import Client
+from tenuto.client import BulkResult, Client, InstanceFilter, bulk_verbs
 from tenuto.client.remote import HttpTransport, http_client
 from tenuto.codecs import Compression
+from tenuto.core.events import EventRaised, ExecutionStarted, encode_events
 from tenuto.core.letters import Raise
 from tenuto.core.status import Status
-from tenuto.errors import AlreadyExistsError, GatewayError, NotFoundError, SettingsError, UsageError
+from tenuto.errors import (
+    AlreadyExistsError,
+    GatewayError,
+    InstanceOverError,
+    NotFoundError,
+    SettingsError,
+    UsageError,
+)
+from tenuto.payloads import NULL
 from tenuto.settings import ClientSettings, GatewaySettings
 from tenuto_gateway.http.app import make_app
 from tenuto_gateway.http.callers import Scope, new_token
@@ -58,11 +69,23 @@ for module in (test_listing, test_queues, test_start, test_verbs, test_waiting):
 class OverHttp(Client):
     """A client whose gateway is in this process, over a client of its own."""
 
-    def __init__(self, inner: Client, settings: ClientSettings, **options: Any) -> None:
+    def __init__(
+        self, inner: Client, settings: ClientSettings, *, max_wait: float = 3600.0, **options: Any
+    ) -> None:
         self._inner = inner
-        app, _ = make_app(inner, GatewaySettings(poll_interval=settings.poll_interval, http_max_wait=3600.0))
-        http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8420")
+        self.asked: list[str] = []
+        app, _ = make_app(
+            inner, GatewaySettings(poll_interval=settings.poll_interval, http_max_wait=max_wait)
+        )
+        http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),
+            base_url="http://127.0.0.1:8420",
+            event_hooks={"request": [self._note]},
+        )
         super().__init__(settings, transport=HttpTransport(settings, http=http), **options)
+
+    async def _note(self, request: httpx.Request) -> None:
+        self.asked.append(f"{request.method} {request.url.path}")
 
     async def open(self) -> None:
         await self._inner.open()
@@ -231,3 +254,139 @@ async def test_an_event_of_one_message_id_arrives_once(running: Engine) -> None:
             await handle.raise_event("paid", 7, message_id="m 1")
         raised = [letter for letter in running.owner.letters if isinstance(letter, Raise)]
     assert [letter.name for letter in raised] == ["paid"]
+
+
+IMPATIENT = 0.01
+"""Seconds that a gateway waits which hands back whoever waits, again and again."""
+
+
+@asynccontextmanager
+async def pausing(running: Engine) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """An owner that takes no letters; within the block, what lets it work once the client asks for the nth time."""
+    async with asyncio.TaskGroup() as tasks:
+        running.owner.pause()
+
+        async def after(polls: int) -> None:
+            async def asked() -> bool:
+                return running.spy.calls["waiting"] >= polls
+
+            async def work() -> None:
+                await until(asked)
+                await running.owner.work()
+
+            running.spy.calls.clear()
+            tasks.create_task(work())
+
+        yield after
+
+
+async def test_requests_are_waited_for_longer_than_the_gateway_waits(running: Engine) -> None:
+    """By further long polls, without a lost wake-up: nothing here looks but the polls."""
+    async with running.client(max_wait=IMPATIENT) as client, pausing(running) as after:
+        await after(2)
+        handle = await client.start("w", instance_id="one")
+        assert (await handle.status()).status is Status.RUNNING
+        await after(2)
+        await handle.suspend("lunch")
+        assert (await handle.status()).reason == "lunch"
+        await after(2)
+        await handle.raise_event("go", 1, message_id="m1")
+        await after(2)
+        assert await handle.terminate(reason="enough")
+        await after(2)
+        assert await handle.purge() == 1
+        with pytest.raises(NotFoundError):
+            await handle.status()
+
+
+async def test_a_refusal_that_came_between_two_polls_is_told(running: Engine) -> None:
+    async with running.client(max_wait=IMPATIENT) as client:
+        handle = await client.start("w", instance_id="one")
+        async with pausing(running) as after:
+            await after(2)
+            with pytest.raises(AlreadyExistsError):
+                await client.start("w", instance_id="one")
+            await running.owner.end("one")
+            await after(2)
+            with pytest.raises(InstanceOverError):
+                await handle.suspend()
+            await after(2)
+            assert not await handle.terminate()
+
+
+async def test_what_takes_too_long_for_the_client_too_is_a_timeout(running: Engine) -> None:
+    async with running.client(max_wait=IMPATIENT) as client:
+        handle = await client.start("w", instance_id="one")
+        running.owner.pause()
+        with pytest.raises(TimeoutError, match=r"Suspend for instance 'one' .* within 0.05 s\. It is stored"):
+            await handle.suspend(timeout=0.05)
+        with pytest.raises(TimeoutError, match="The start of instance 'two' was not dealt with"):
+            await client.start("w", instance_id="two", timeout=0.05)
+        with pytest.raises(TimeoutError, match="Purge for instance 'one'"):
+            await handle.purge(timeout=0.05)
+        with pytest.raises(TimeoutError, match=r"Suspend for 1 instances .* repeat it"):
+            await client.suspend_all(InstanceFilter(), timeout=0.05)
+
+
+async def test_a_result_is_waited_for_longer_than_the_gateway_waits(running: Engine) -> None:
+    async with running.client(max_wait=IMPATIENT) as client:
+        handle = await client.start("w", instance_id="one")
+        result = asyncio.create_task(handle.result())
+
+        async def asked_again() -> bool:
+            assert isinstance(client, OverHttp)
+            return sum("/wait" in asked for asked in client.asked) > 2
+
+        await until(asked_again)
+        await running.owner.end("one", output=b"7")
+        assert await result == 7
+
+
+async def test_many_are_asked_by_one_request_for_each_page(
+    running: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not instance by instance."""
+    monkeypatch.setattr(bulk_verbs, "_PAGE", 3)
+    async with running.client(poll=OFTEN) as client:
+        assert isinstance(client, OverHttp)
+        for number in range(7):
+            await client.start("w", instance_id=f"i{number}", tags={"team": "red"})
+        await client.start("w", instance_id="other")
+        red = InstanceFilter(tags={"team": "red"})
+        client.asked.clear()
+        assert await client.suspend_all(red, "lunch") == BulkResult(asked=7)
+        assert client.asked == 3 * ["POST /api/v1/bulk/suspend"]
+        assert (await client.get("i6").status()).reason == "lunch"
+        assert await client.resume_all(red) == BulkResult(asked=7)
+        assert await client.terminate_all(red, {"by": "me"}, "enough", wait=False) == BulkResult(asked=7)
+        assert (await client.get("i0").ended()).output == {"by": "me"}
+        for number in range(7):
+            await client.get(f"i{number}").ended()
+        assert await client.purge_all(red) == BulkResult(asked=7)
+        assert await client.terminate_all(red) == BulkResult(asked=0)
+        assert await client.purge_all(InstanceFilter(), force=True) == BulkResult(asked=1)
+        assert [one async for one in client.list()] == []
+
+
+async def test_a_history_is_of_one_generation(running: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that continues as new between two pages is read from its beginning."""
+    monkeypatch.setattr("tenuto.client.remote.looking._HISTORY", 2)
+    looks = 0
+
+    async def history(_instance: str) -> list[bytes]:
+        nonlocal looks
+        looks += 1
+        generation = 0 if looks <= 2 else 1
+        began = ExecutionStarted(
+            workflow="w", input=NULL, seed="s", generation=generation, at=datetime.now(UTC)
+        )
+        raised = [EventRaised(name=f"{generation}", payload=NULL) for _ in range(4)]
+        return [encode_events([began, *raised])]
+
+    async with running.client() as client:
+        handle = await client.start("w", instance_id="one")
+        monkeypatch.setattr(running.spy.inner, "history", history)
+        events = await handle.history()
+    assert isinstance(events[0], ExecutionStarted)
+    names = {event.name for event in events[1:] if isinstance(event, EventRaised)}
+    assert (len(events), names) == (5, {"1"})

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import AsyncMock
 from urllib.parse import quote
 
 import httpx
 import msgspec
 import pytest
 
-from tenuto.core.events import EventRaised, encode_events
+from tenuto import payloads
+from tenuto.core.events import EventRaised, ExecutionStarted, encode_events
 from tenuto.core.letters import Raise, Start, decode_letter
 from tenuto.core.status import Status
 from tenuto.errors import BrokerUnavailableError, SchemaError, StoreUnavailableError
@@ -277,18 +279,48 @@ async def test_a_query_that_makes_no_sense(open_front: Front, query: str, field:
 async def test_a_history_is_paged_and_exported(open_front: Front) -> None:
     await open_front.start("one")
     record = (await open_front.engine.spy.inner.instances(["one"]))["one"]
-    events = [EventRaised(name=name, payload=msgspec.Raw(b"1")) for name in "abc"]
+    began = ExecutionStarted(workflow="w", input=payloads.NULL, seed="s1", at=record.created_at)
+    events = [began, *(EventRaised(name=name, payload=msgspec.Raw(b"1")) for name in "abc")]
     writes = PartitionWrites(
         partition=record.partition, epoch=open_front.engine.owner.epoch(record.partition)
     )
     writes.turns = [HistoryRow(instance="one", turn=0, generation=0, events=encode_events(list(events)))]
     assert not await open_front.engine.spy.inner.commit([writes], lease=LEASE)
-    first = (await open_front.http.get(f"{INSTANCES}/one/history?limit=2")).json()
-    assert [event["name"] for event in first["events"]] == ["a", "b"]
+    first = (await open_front.http.get(f"{INSTANCES}/one/history?limit=3")).json()
+    assert [event.get("name") for event in first["events"]] == [None, "a", "b"]
     rest = (await open_front.http.get(f"{INSTANCES}/one/history?after={first['next']}")).json()
-    assert rest == {"events": [{"type": "EventRaised", "name": "c", "payload": 1}]}
+    assert rest == {"generation": 0, "events": [{"type": "EventRaised", "name": "c", "payload": 1}]}
     exported = (await open_front.http.get(f"{INSTANCES}/one/export")).json()
-    assert (exported["instance"], len(exported["events"])) == ("one", 3)
+    assert (exported["instance"], len(exported["events"])) == ("one", 4)
+    for nonsense in ("1", "e30=", "WyJzMSIsMCwtMV0="):
+        refused = await open_front.http.get(f"{INSTANCES}/one/history?after={nonsense}")
+        assert (refused.status_code, refused.json()["field"]) == (422, "after")
+
+
+async def test_pages_of_a_history_are_of_one_generation(
+    open_front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page whose generation is over is 410, and never the page of another one."""
+    await open_front.start("one")
+
+    def showing(seed: str, generation: int) -> None:
+        began = ExecutionStarted(
+            workflow="w", input=payloads.NULL, seed=seed, generation=generation, at=datetime.now(UTC)
+        )
+        raised = [EventRaised(name=f"{seed}.{generation}", payload=payloads.NULL) for _ in range(2)]
+        told = [encode_events([began, *raised])]
+        monkeypatch.setattr(open_front.engine.spy.inner, "history", AsyncMock(return_value=told))
+
+    showing("s1", 0)
+    page = f"{INSTANCES}/one/history?limit=2"
+    first = (await open_front.http.get(page)).json()
+    second = f"{page}&after={first['next']}"
+    assert [event["name"] for event in (await open_front.http.get(second)).json()["events"]] == ["s1.0"]
+    for seed, generation in (("s1", 1), ("s2", 0)):  # continued as new; started again
+        showing(seed, generation)
+        gone = await open_front.http.get(second)
+        assert (gone.status_code, gone.json()["error"]) == (410, "GenerationOverError")
+        assert "read it from its beginning" in gone.json()["detail"]
 
 
 async def test_a_wait_ends_at_its_milestone() -> None:
@@ -375,3 +407,38 @@ async def test_paths_and_methods_that_are_not_there(open_front: Front) -> None:
     assert wrong.headers["allow"]
     assert (await open_front.start("one")) is None
     assert (await open_front.http.get(f"{INSTANCES}/one")).json()["status"] == Status.RUNNING
+
+
+@pytest.mark.parametrize("verb", ["events/go", "suspend", "resume", "terminate"])
+async def test_what_takes_too_long_can_be_waited_for(open_front: Front, verb: str) -> None:
+    """202 names the request; its route answers 202 until it is dealt with, and tells a refusal to whoever waits."""
+    await open_front.start("one")
+    open_front.engine.owner.pause()
+    late = (await post(open_front, f"/one/{verb}?timeout=0.01")).json()
+    place = f"{INSTANCES}/one/requests/{late['request']}"
+    early = await open_front.http.get(f"{place}?timeout=0.01")
+    assert (early.status_code, early.headers["location"], early.headers["retry-after"]) == (202, place, "1")
+    await open_front.engine.owner.work()
+    assert (await open_front.http.get(place)).status_code == 204
+    refused = (await post(open_front, f"/one/{verb}?timeout=0.01")).json()
+    spy = open_front.engine.spy
+    spy.entered["waiting"].clear()
+    waiting = asyncio.create_task(open_front.http.get(f"{INSTANCES}/one/requests/{refused['request']}"))
+    await spy.entered["waiting"].wait()
+    await open_front.engine.owner.end("one")
+    await open_front.engine.owner.work()
+    answer = await waiting
+    if verb != "terminate":  # the first terminate has ended it
+        assert (answer.status_code, answer.json()["error"]) == (410, "InstanceOverError")
+
+
+async def test_a_purge_that_takes_too_long_says_what_it_covers(open_front: Front) -> None:
+    await open_front.start("one")
+    await open_front.engine.owner.end("one")
+    open_front.engine.owner.pause()
+    late = await open_front.http.delete(f"{INSTANCES}/one?timeout=0.01")
+    assert (late.status_code, late.json()["purged"]) == (202, 1)
+    await open_front.engine.owner.work()
+    place = f"{INSTANCES}/one/requests/{late.json()['request']}"
+    assert (await open_front.http.get(place)).status_code == 204
+    assert (await open_front.http.get(f"{INSTANCES}/one")).status_code == 404

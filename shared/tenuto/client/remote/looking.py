@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,11 +24,11 @@ from tenuto.client.queues import QueueStatus
 from tenuto.client.remote.requests import Requests, instance_path, read
 from tenuto.client.transport import Milestone, Target
 from tenuto.core.events import Event
-from tenuto.errors import GatewayError
+from tenuto.errors import GatewayError, GenerationOverError
 from tenuto.registry import Registry
 from tenuto.store.protocol import InstanceFilter, Tally
 
-__all__ = ["RemoteLooking"]
+__all__ = ["RemoteLooking", "query_of"]
 
 logger = logging.getLogger("tenuto.client")
 
@@ -36,6 +37,7 @@ _POLL = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 """Seconds between attempts of a wait whose connection breaks; each is twice as long as the one before."""
 _PAGE = 1000
+_HISTORY = 1000
 
 
 class RemoteLooking:
@@ -47,16 +49,26 @@ class RemoteLooking:
     async def wait(self, target: Target, milestone: Milestone, *, timeout: float | None) -> InstanceStatus:
         known = {"until": milestone.name.lower(), "run": target.run, "request": target.row}
         words = f"Instance {target.instance!r} has not {milestone.name.lower()} within {timeout} s."
-        return await self._poll(target.instance, known, timeout, words)
+        answer = await self._poll(f"{instance_path(target.instance)}/wait", known, timeout, words)
+        return instance_status(read(answer, InstanceDocument))
 
     async def changed(self, instance: str, revision: str, *, timeout: float | None) -> InstanceStatus:
         words = f"Instance {instance!r} has not changed within {timeout} s."
-        return await self._poll(instance, {"until": "changed", "revision": revision}, timeout, words)
+        known = {"until": "changed", "revision": revision}
+        answer = await self._poll(f"{instance_path(instance)}/wait", known, timeout, words)
+        return instance_status(read(answer, InstanceDocument))
+
+    async def dealt_with(self, target: Target, *, timeout: float | None) -> None:
+        if target.row is None:
+            return
+        words = f"A request to instance {target.instance!r} was not dealt with within {timeout} s."
+        await self._poll(f"{instance_path(target.instance)}/requests/{target.row}", {}, timeout, words)
 
     async def _poll(
-        self, instance: str, known: Mapping[str, str | None], timeout: float | None, words: str
-    ) -> InstanceStatus:
-        """Ask again and again, through whatever connections break."""
+        self, path: str, known: Mapping[str, str | None], timeout: float | None, words: str
+    ) -> httpx.Response:
+        """Ask again and again, through whatever connections break, until the answer is not 202. Nothing can be missed
+        between two requests: each looks at how things are before it waits."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         pause = 0.0
@@ -68,7 +80,7 @@ class RemoteLooking:
             try:
                 answer = await self._requests.send(
                     "GET",
-                    f"/api/v1{instance_path(instance)}/wait",
+                    f"/api/v1{path}",
                     params=params | {"timeout": str(left)},
                     seconds=left,
                 )
@@ -81,19 +93,25 @@ class RemoteLooking:
                 )
                 continue
             pause = 0.0
-            if answer.status_code == httpx.codes.OK:
-                return instance_status(read(answer, InstanceDocument))
+            if answer.status_code != httpx.codes.ACCEPTED:
+                return answer
 
     async def status(self, instance: str) -> InstanceStatus:
         return instance_status(read(await self._get(instance_path(instance)), InstanceDocument))
 
     async def history(self, instance: str) -> list[Event]:
-        events: list[Event] = []
-        after: int | None = 0
-        while after is not None:
-            page = read(await self._get(f"{instance_path(instance)}/history", {"after": after}), HistoryPage)
+        while True:
+            with contextlib.suppress(GenerationOverError):  # it continued as new between two pages
+                return await self._generation(instance)
+
+    async def _generation(self, instance: str) -> list[Event]:
+        """One generation's history, page by page."""
+        path = f"{instance_path(instance)}/history"
+        page = read(await self._get(path, {"limit": _HISTORY}), HistoryPage)
+        events = list(page.events)
+        while page.next is not None:
+            page = read(await self._get(path, {"limit": _HISTORY, "after": page.next}), HistoryPage)
             events += page.events
-            after = page.next
         return events
 
     async def page(
@@ -101,7 +119,7 @@ class RemoteLooking:
     ) -> Sequence[InstanceStatus]:
         found: list[InstanceStatus] = []
         while len(found) < limit:
-            params = _query(where) | {"limit": min(limit - len(found), _PAGE)}
+            params = query_of(where) | {"limit": min(limit - len(found), _PAGE)}
             if after is not None:
                 params["after"] = cursor_token(after)
             page = read(await self._get("/instances", params), ListingDocument)
@@ -112,7 +130,7 @@ class RemoteLooking:
         return found
 
     async def tally(self, where: InstanceFilter) -> Sequence[Tally]:
-        document = read(await self._get("/tally", _query(where)), TalliesDocument)
+        document = read(await self._get("/tally", query_of(where)), TalliesDocument)
         return [
             Tally(workflow=one.workflow, version=one.version, status=one.status, count=one.count)
             for one in document.tallies
@@ -139,7 +157,8 @@ class RemoteLooking:
         return await self._requests.send("GET", f"/api/v1{path}", params=params)
 
 
-def _query(where: InstanceFilter) -> dict[str, Any]:
+def query_of(where: InstanceFilter) -> dict[str, Any]:
+    """A filter as the gateway's routes take it."""
     query = {
         "status": sorted(where.statuses),
         "workflow": where.workflow,

@@ -126,6 +126,8 @@ class Requests:
             raise GatewayError(
                 f"What answers at {self.where} is no Tenuto gateway, or something in between refuses: {status}."
             ) from None
+        if problem.error == TimeoutError.__name__:
+            raise TimeoutError(problem.detail)
         if problem.error is not None and status not in _UNAVAILABLE:
             raise refusal(f"{problem.error}: {problem.detail}")
         if status < httpx.codes.INTERNAL_SERVER_ERROR:
