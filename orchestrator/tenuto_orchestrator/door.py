@@ -19,6 +19,7 @@ from tenuto.broker.protocol import Delivery, Outcome, Outgoing, Subscription
 from tenuto.client.options import utc
 from tenuto.core.events import ReplyTo
 from tenuto.core.letters import Repeat, Start, encode_letter
+from tenuto.core.reserved import event_fault
 from tenuto.errors import (
     BrokerError,
     DataRefusedError,
@@ -205,6 +206,8 @@ class Door:
         if message.input is not None:
             self._check_size(message.input, instance, "`input`")
         if message.event is not None:
+            if (fault := event_fault(message.event.name)) is not None:
+                raise UsageError(fault)
             self._check_size(message.event.payload, instance, "`event.payload`")
         self._check_age(delivery)
         reply = self._reply_to(delivery)

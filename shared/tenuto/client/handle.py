@@ -15,8 +15,9 @@ from tenuto.clock import SYSTEM_CLOCK, Clock
 from tenuto.core.events import Event
 from tenuto.core.histories import HistoryDocument
 from tenuto.core.letters import Purge, Raise, Resume, Rewind, Suspend, Terminate
+from tenuto.core.reserved import event_fault
 from tenuto.core.status import Status
-from tenuto.errors import InstanceOverError, WorkflowFailedError, WorkflowTerminatedError
+from tenuto.errors import InstanceOverError, UsageError, WorkflowFailedError, WorkflowTerminatedError
 from tenuto.payloads import check_size, decode, encode
 from tenuto.sealing import Sealer, references
 from tenuto.shelf import Shelf
@@ -163,7 +164,10 @@ class WorkflowHandle(OnceMore[T_co]):
         Raises:
             InstanceOverError: the instance has ended.
             PayloadError: the payload cannot become JSON, or is larger than the settings' `max_payload_bytes`.
+            UsageError: the name is one of Tenuto's own.
         """
+        if (fault := event_fault(name, self.instance_id)) is not None:
+            raise UsageError(fault)
         raw = self._encode(payload, f"The payload of event {name!r}")
         at = self._clock.now() if create else None
         letter = Raise(name=name, payload=raw, create=at, message_id=message_id)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypedDict, TypeVar
 
 from tenuto.core.durations import after
 from tenuto.core.letters import FirstEvent
+from tenuto.core.reserved import event_fault
 from tenuto.core.retry import Duration
 from tenuto.core.status import ReusePolicy
 from tenuto.errors import UsageError
@@ -100,8 +101,11 @@ def utc(start_at: datetime) -> datetime:
 
 
 def first_event(event: tuple[str, Any] | None, limit: int) -> FirstEvent | None:
-    """The event of a start. Raises PayloadError if its payload cannot become JSON, or has more bytes than `limit`."""
+    """The event of a start. Raises PayloadError if its payload cannot become JSON, or has more bytes than `limit`, and
+    UsageError if its name is one of Tenuto's own."""
     if event is None:
         return None
     name, payload = event
+    if (fault := event_fault(name)) is not None:
+        raise UsageError(fault)
     return FirstEvent(name=name, payload=check_size(encode(payload), limit, f"The payload of event {name!r}"))

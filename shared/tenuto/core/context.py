@@ -26,7 +26,7 @@ from tenuto.core.events import EventSent, TimerCreated
 from tenuto.core.locks import Lock
 from tenuto.core.mailbox import EventTask, Mailbox
 from tenuto.core.patches import Patches
-from tenuto.core.reserved import LONGEST_KEY
+from tenuto.core.reserved import LONGEST_KEY, event_fault, is_reserved
 from tenuto.core.retry import Duration
 from tenuto.core.state import State
 from tenuto.core.tasks import CommandTask, Routine, Task
@@ -179,10 +179,12 @@ class WorkflowContext(Calls, Patches):
 
         Raises:
             PayloadError: the payload cannot become JSON, or is larger than `TENUTO_MAX_PAYLOAD_BYTES`.
-            ValueError: `instance_id` is no valid id.
+            ValueError: `instance_id` is no valid id, or the name is one of Tenuto's own.
         """
         if not self._driver.check():
             return
+        if not is_reserved(self.instance_id) and (fault := event_fault(name)) is not None:
+            raise ValueError(fault)
         raw = payloads.encode(payload)
         refused = self._driver.refusal(raw, f"the payload of event {name!r}")
         command = self._driver.issue(

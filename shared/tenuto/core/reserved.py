@@ -24,6 +24,7 @@ __all__ = [
     "LockRequest",
     "Ticket",
     "compensations",
+    "event_fault",
     "grant_event",
     "granted_ticket",
     "is_reserved",
@@ -75,6 +76,20 @@ class Compensation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 def is_reserved(name: str) -> bool:
     """Whether a workflow or an instance of this name is Tenuto's own."""
     return name.startswith(PREFIX)
+
+
+def event_fault(name: str, instance: str | None = None) -> str | None:
+    """Why an event of this name is not to be raised by users, on this instance; None: it may be.
+
+    Tenuto's own are free of limits, and are believed; of these only what a schedule is told comes from clients.
+    """
+    if not is_reserved(name.casefold()):
+        return None
+    if name == SCHEDULE and instance is not None and instance.startswith(schedule_instance("")):
+        return None
+    return (
+        f"The event name {name!r} begins with {PREFIX!r}, as those of locks and schedules do; choose another."
+    )
 
 
 def lock_instance(key: str) -> str:

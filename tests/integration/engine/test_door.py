@@ -177,6 +177,7 @@ async def test_a_live_id_is_refused_in_the_reply(engine: Engine, outsider: Outsi
         (b'{"workflow": "greeting", "inptu": 1}', "inptu"),
         (b'{"workflow": "greeting", "instance_id": "a\\u0000b"}', "printed"),
         (b'{"workflow": "greeting", "instance_id": ""}', "1"),
+        (b'{"workflow": "greeting", "event": {"name": "Tenuto.lock:0", "payload": 1}}', "begins with"),
         (b"\xff\xfe\x00", "malformed"),
     ],
 )

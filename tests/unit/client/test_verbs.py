@@ -10,6 +10,7 @@ import pytest
 from tenuto.client import WorkflowHandle
 from tenuto.client.answers import refusal
 from tenuto.core.letters import Purge, Raise, Rerun, Resume, Suspend, Terminate
+from tenuto.core.reserved import LOCK, SCHEDULE, event_fault, lock_instance, schedule_instance
 from tenuto.core.status import Status
 from tenuto.errors import InstanceOverError, NotFoundError, RequestError, UsageError
 from tests.unit.client.engine import NEVER, OFTEN, Engine
@@ -194,3 +195,31 @@ def test_a_refusal_that_is_not_known_is_a_request_error(text: str) -> None:
     unknown = refusal(text)
     assert type(unknown) is RequestError
     assert str(unknown) == text
+
+
+@pytest.mark.semantics("Names that begin with tenuto")
+@pytest.mark.parametrize("name", ["tenuto.lock:0", "Tenuto.Schedule"])
+async def test_an_event_that_is_tenutos_own_is_refused(running: Engine, name: str) -> None:
+    async with running.client() as client:
+        with pytest.raises(UsageError, match="choose another"):
+            await client.get("order").raise_event(name)
+        with pytest.raises(UsageError, match="choose another"):
+            await client.start("w", event=(name, None))
+    assert not running.owner.letters
+
+
+@pytest.mark.parametrize(
+    ("name", "instance", "free"),
+    [
+        ("approved", "order", True),
+        ("tenuto", "order", True),
+        (SCHEDULE, schedule_instance("nightly"), True),
+        (SCHEDULE, "order", False),
+        (LOCK, lock_instance("printer"), False),
+        (LOCK, schedule_instance("nightly"), False),
+    ],
+)
+def test_of_tenutos_own_events_only_what_schedules_are_told_comes_from_clients(
+    name: str, instance: str, free: bool
+) -> None:
+    assert (event_fault(name, instance) is None) is free

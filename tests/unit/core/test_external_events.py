@@ -70,6 +70,11 @@ async def sends(ctx: WorkflowContext) -> None:
 
 
 @app.workflow
+async def forges(ctx: WorkflowContext) -> None:
+    ctx.send_event("other", "tenuto.lock:0")
+
+
+@app.workflow
 async def sends_to_nobody(ctx: WorkflowContext) -> None:
     ctx.send_event("", "Hello")
 
@@ -166,3 +171,11 @@ def test_sending_an_event_is_a_letter() -> None:
 def test_an_event_needs_an_instance() -> None:
     bench = begun(app, "sends_to_nobody")
     assert bench.failure.type == "ValueError"
+
+
+@pytest.mark.semantics("Names that begin with tenuto")
+def test_an_event_that_is_tenutos_own_is_not_sent() -> None:
+    bench = begun(app, "forges")
+    assert bench.failure.type == "ValueError"
+    assert "choose another" in bench.failure.message
+    assert not letters_of(bench.turns[0], Raise)
