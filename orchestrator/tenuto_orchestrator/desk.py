@@ -176,6 +176,7 @@ class Desk:
                     waiting = waiting or change.gone
         if started is not None or arrivals:
             await self._turn(change, arrivals, started, now)
+        change.tasks = await self._seals.for_workers(change.instance, change.tasks)
 
     def _keep(
         self,

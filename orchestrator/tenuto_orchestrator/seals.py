@@ -28,6 +28,7 @@ from tenuto.core.pending import PendingActivity, PendingChild
 from tenuto.core.state import State
 from tenuto.core.turn import Arrival, LetterOut, TaskOut, Turn
 from tenuto.errors import PayloadSealedError, StalledError
+from tenuto.messages import ActivityTask
 from tenuto.sealing import Sealer, reference, references
 from tenuto.shelf import Section, Shelf
 
@@ -143,14 +144,13 @@ class Seals:
             id(plain): event for plain, event in zip(turn.events, events, strict=True) if plain is not event
         }
         self.keep_sealed(execution.state, events, turn.events)
-        objects = await self._for_workers(instance, (*turn.tasks, *turn.dead))
         failure, status = turn.failure, turn.custom_status
         return replace(
             turn,
             events=events,
             next_generation=following,
-            tasks=tuple(self._seal_task(task, stored, instance, objects) for task in turn.tasks),
-            dead=tuple(self._seal_task(task, stored, instance, objects) for task in turn.dead),
+            tasks=tuple(self._seal_task(task, stored, instance) for task in turn.tasks),
+            dead=tuple(self._seal_task(task, stored, instance) for task in turn.dead),
             letters=tuple(self._seal_letter(out, instance) for out in turn.letters),
             output=output,
             failure=None if failure is None else sealer.seal_failure(failure, instance),
@@ -158,6 +158,25 @@ class Seals:
             if status is None
             else bytes(sealer.seal_payload(msgspec.Raw(status), instance)),
         )
+
+    async def for_workers(
+        self, instance: str, tasks: Sequence[tuple[str, ActivityTask]]
+    ) -> list[tuple[str, ActivityTask]]:
+        """The tasks, each with its pool, as workers can read them: by value, where they do not reach the store to which
+        those of earlier turns refer.
+
+        Raises:
+            StoreUnavailableError: the payload store is away.
+        """
+        if self._shelf.for_workers:
+            return [*tasks]
+        objects = await self._objects(instance, (task for _, task in tasks))
+        return [
+            (pool, self._sealer.seal(self._sealer.open(task, instance, objects), instance))
+            if reference(task.input) in objects
+            else (pool, task)
+            for pool, task in tasks
+        ]
 
     async def _objects(self, instance: str, structs: Iterable[msgspec.Struct]) -> Mapping[str, bytes]:
         return await self._shelf.get(instance, [key for struct in structs for key in references(struct)])
@@ -169,21 +188,10 @@ class Seals:
         opened = self._sealer.open(what, instance, objects)
         return arrival if opened is what else replace(arrival, what=opened)
 
-    async def _for_workers(self, instance: str, tasks: Iterable[TaskOut]) -> Mapping[str, bytes]:
-        """What tasks of earlier turns refer to, where workers do not reach the store."""
-        if self._shelf.for_workers:
-            return {}
-        return await self._objects(instance, (task.scheduled for task in tasks))
-
-    def _seal_task(
-        self, task: TaskOut, stored: dict[int, Event], instance: str, objects: Mapping[str, bytes]
-    ) -> TaskOut:
+    def _seal_task(self, task: TaskOut, stored: dict[int, Event], instance: str) -> TaskOut:
         scheduled = stored.get(id(task.scheduled)) if self._shelf.for_workers else None
         if not isinstance(scheduled, ActivityScheduled):  # of an earlier turn, or to be sent by value
-            scheduled = task.scheduled
-            if reference(scheduled.input) in objects:
-                scheduled = self._sealer.open(scheduled, instance, objects)
-            scheduled = self._sealer.seal(scheduled, instance)
+            scheduled = self._sealer.seal(task.scheduled, instance)
         details = None if task.details is None else self._sealer.seal_payload(task.details, instance)
         return replace(task, scheduled=scheduled, details=details)
 

@@ -19,6 +19,7 @@ from tenuto.broker.memory import MemoryBroker, MemoryServer
 from tenuto.broker.protocol import Broker
 from tenuto.core.status import Status
 from tenuto.faults import NO_FAULTS, Faults
+from tenuto.naming import Names
 from tenuto.payload_store import PayloadStore
 from tenuto.settings import ClientSettings, OrchestratorSettings, WorkerSettings
 from tenuto.store import make_store
@@ -196,3 +197,20 @@ async def engine_at(place: Place, app: App, stack: AsyncExitStack, **settings: A
     client = Client(client_settings, store=store, broker=broker, app=app)
     await stack.enter_async_context(client)
     return Engine(app=app, place=place, stack=stack, store=store, client=client, settings=dict(settings))
+
+
+async def wipe(engine: Engine) -> None:
+    """Let the broker lose its memory: every queue of the engine's, with all that is in it."""
+    if engine.place.server is not None:
+        engine.place.server.wipe()
+        return
+    deployment = await engine.store.deployment()
+    assert deployment is not None
+    names = Names(engine.place.namespace)
+    broker = engine.place.broker("vandal")
+    await broker.open()
+    queues = [names.turns(number) for number in range(deployment.partitions)]
+    queues += [names.activities("default"), names.start, names.start_dead, names.dead]
+    for queue in [names.marker(deployment.broker_token), *queues]:
+        await broker.delete(queue)
+    await broker.close()

@@ -16,7 +16,7 @@ from tenuto.errors import DataRefusedError, StoreUnavailableError
 from tenuto.naming import Names
 from tenuto.store.protocol import PartitionWrites
 from tests.integration.engine.conftest import MakeEngine
-from tests.support.engine import Engine, Running, until
+from tests.support.engine import Engine, Running, until, wipe
 
 app = App("faults")
 executions: Counter[str] = Counter()
@@ -216,29 +216,13 @@ async def test_a_wiped_broker_is_noticed_and_everything_is_sent_again(
     busy = await engine.client.start(held, 3)
     waiting = await engine.client.start(waits, None)
     await _started(engine, 3)
-    await _wipe(engine)
+    await wipe(engine)
     gate.set()
     after = await engine.client.start(chain, 3, timeout=20)
     assert await after.result(timeout=30) == 3
     assert await busy.result(timeout=30) == 3
     await waiting.raise_event("go", "still here")
     assert await waiting.result(timeout=20) == "still here"
-
-
-async def _wipe(engine: Engine) -> None:
-    if engine.place.server is not None:
-        engine.place.server.wipe()
-        return
-    deployment = await engine.store.deployment()
-    assert deployment is not None
-    names = Names(engine.place.namespace)
-    broker = engine.place.broker("vandal")
-    await broker.open()
-    queues = [names.turns(number) for number in range(deployment.partitions)]
-    queues += [names.activities("default"), names.start, names.start_dead, names.dead]
-    for queue in [names.marker(deployment.broker_token), *queues]:
-        await broker.delete(queue)
-    await broker.close()
 
 
 @pytest.mark.semantics("broker that has lost its memory")

@@ -15,7 +15,7 @@ from tenuto_orchestrator import Orchestrator
 from tenuto_orchestrator.sweeper import Sweeper
 from tests.integration.engine.conftest import MakeEngine
 from tests.support.eavesdropper import stored
-from tests.support.engine import Engine, Running, until
+from tests.support.engine import Engine, Running, until, wipe
 
 BIG = "large" * 2000
 THRESHOLD = 1000
@@ -113,6 +113,16 @@ async def test_rows_stay_small_and_workers_get_values(engine: Engine, client: Cl
     assert tables
     assert max(len(row) for row in tables) < 3 * THRESHOLD
     assert (await scopes(engine)).count("0") == 4, "two inputs, two results; the output is the last result"
+
+
+@pytest.mark.semantics("Large payloads in the database")
+async def test_a_wiped_broker_is_given_values_again(engine: Engine, client: Client) -> None:
+    """Rule B1: what is pending is sent again, from what memory has of it."""
+    await engine.orchestrator()
+    handle = await client.start(calls, BIG)
+    await wipe(engine)
+    await engine.worker(**IN_DATABASE)
+    assert await handle.result(timeout=30) == BIG * 2
 
 
 @pytest.mark.semantics("Large payloads in the database")
