@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from pydantic import BaseModel
 
 from tenuto import App, Status, WorkflowContext
@@ -43,6 +44,7 @@ def charge(amount: int) -> str:
     return str(amount)
 
 
+@pytest.mark.semantics("What a deployment can run")
 def test_a_deployment_can_be_asked_what_it_runs() -> None:
     member = Member(owner="a", workflows={}, activities={}, schemas=describe_app(app))
     live = [

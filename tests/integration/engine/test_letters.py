@@ -154,6 +154,7 @@ async def test_an_id_that_no_database_takes_does_not_disturb_its_partition(make_
     await broker.close()
 
 
+@pytest.mark.semantics("A pool")
 async def test_a_lost_task_of_a_pool_that_only_a_call_names_is_found(make_engine: MakeEngine) -> None:
     """Rule B2, by an owner that has never sent anything to that pool."""
     engine = await make_engine(app, resend_after=0.5, beat_life=0.5)

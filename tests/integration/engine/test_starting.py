@@ -250,6 +250,7 @@ async def test_the_publisher_delays_and_brings_an_event(engine: Engine) -> None:
 # The registry ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.semantics("What a deployment can run")
 async def test_the_registry_lists_what_the_deployment_can_run(engine: Engine) -> None:
     """The registry of served workflows: names, versions, parameter schemas, live instances."""
     await engine.orchestrator()

@@ -142,6 +142,7 @@ def test_logging_is_silent_while_replaying(caplog: pytest.LogCaptureFixture) -> 
     assert True in seen
 
 
+@pytest.mark.semantics("The custom status")
 def test_the_custom_status_is_what_was_set_last() -> None:
     bench = Bench(app=app, workflow="shows")
     assert bench.execution.custom_status is None

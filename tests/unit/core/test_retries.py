@@ -146,6 +146,7 @@ def test_what_is_not_retryable_is_not_retried() -> None:
     assert bench.status is Status.FAILED
 
 
+@pytest.mark.semantics("retry policy")
 def test_a_policy_may_say_no() -> None:
     bench = begun(app, "by_call")
     bench.go(failed(0, "OSError"))

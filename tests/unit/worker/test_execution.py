@@ -65,6 +65,7 @@ async def test_a_plain_activity_runs_in_a_thread(app: App, bench: Bench) -> None
     assert threads[0].daemon
 
 
+@pytest.mark.semantics("activity.context()")
 @pytest.mark.parametrize("threaded", [False, True])
 async def test_the_context_is_there(app: App, bench: Bench, *, threaded: bool) -> None:
     seen: list[ActivityContext] = []
