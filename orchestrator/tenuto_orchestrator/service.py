@@ -117,7 +117,7 @@ class Orchestrator:
         self._new_id = new_id
         self._sealer = make_sealer(self._settings, codecs)
         self._shelf = make_shelf(self._settings, payload_store, database=store)
-        self._tracing = Tracing.of_process() if tracing is None else tracing
+        self._tracing = Tracing.of_settings(self._settings) if tracing is None else tracing
         self._running: _Running | None = None
 
     async def start(self) -> None:

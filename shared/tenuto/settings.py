@@ -90,6 +90,17 @@ class Settings(Environment):
         description="The port on which an orchestrator or a worker serves Prometheus metrics at `/metrics`, and the "
         "probes `/healthz` and `/readyz`; none by default. Needs `tenuto[metrics]`.",
     )
+    tracing: Literal["auto", "otlp", "off"] = Field(
+        default="auto",
+        description="Whether a process exports spans over OTLP: `otlp` does, to `OTEL_EXPORTER_OTLP_ENDPOINT` or "
+        "`http://localhost:4318`; `auto` does where that variable is set; `off` makes no spans, whoever has set up "
+        "what for. Needs `tenuto[tracing]`. See [Tracing](tracing.md).",
+    )
+    trace_url: str | None = Field(
+        default=None,
+        description="Where people look at a trace, with `{trace_id}` in it, such as "
+        "`https://jaeger.example/trace/{trace_id}`: `tenuto workflow show` prints the link.",
+    )
     connect_timeout: Seconds = Field(
         default=30.0,
         description="Seconds to wait, at the start, for a database or a broker that is still starting.",

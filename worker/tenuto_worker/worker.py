@@ -139,7 +139,7 @@ class Worker:
                 max_payload_bytes=settings.max_payload_bytes,
                 sealer=sealer,
                 shelf=make_shelf(settings, payload_store),
-                tracing=Tracing.of_process() if tracing is None else tracing,
+                tracing=Tracing.of_settings(settings) if tracing is None else tracing,
                 origin=_origin(settings, names.activities(self.pool)),
             ),
             answer=self._answer,

@@ -14,6 +14,7 @@ import typer
 
 from tenuto.errors import OutcomeError, TenutoError
 from tenuto.settings import Settings
+from tenuto.tracing.setup import exporting
 from tenuto_gateway.cli.logs import configure_logging
 from tenuto_gateway.ensemble import run
 
@@ -102,9 +103,11 @@ def command(
     def invoke(*args: Any, **kwargs: Any) -> None:
         shared = Shared(**{name: kwargs.pop(name) for name in _options()})
         try:
-            configure_logging(shared.settings(Settings))
-            outcome = main(shared, *args, **kwargs)
-            code = run(outcome) if isinstance(outcome, Coroutine) else outcome
+            settings = shared.settings(Settings)
+            configure_logging(settings)
+            with exporting(settings, service=f"tenuto-{main.__name__.strip('_')}"):
+                outcome = main(shared, *args, **kwargs)
+                code = run(outcome) if isinstance(outcome, Coroutine) else outcome
         except (TenutoError, TimeoutError) as error:
             code = _explain(error, debug=shared.debug)
         raise typer.Exit(code or 0)

@@ -139,13 +139,15 @@ async def _show(
     ] = ShowForm.TABLE,
 ) -> None:
     """Show how an instance stands."""
-    async with Client(shared.settings(ClientSettings)) as client:
+    settings = shared.settings(ClientSettings)
+    async with Client(settings) as client:
         handle = client.get(instance_id)
 
         async def show() -> bool:
             instance = await handle.status()
             if not print_data(instance_document(instance), output):
-                facts({name: value for name, value in _facts(instance).items() if value}, stderr=False)
+                shown = _facts(instance) | {"trace link": _trace_link(settings.trace_url, instance)}
+                facts({name: value for name, value in shown.items() if value}, stderr=False)
             return watching and not instance.status.is_terminal
 
         await watch(show)
@@ -215,6 +217,12 @@ def _facts(instance: InstanceStatus) -> dict[str, str]:
         "custom status": _text(instance.raw_custom_status),
         "output": _text(instance.raw_output),
     }
+
+
+def _trace_link(url: str | None, instance: InstanceStatus) -> str:
+    if url is None or instance.trace_id is None:
+        return ""
+    return url.replace("{trace_id}", instance.trace_id)
 
 
 def _tags(instance: InstanceStatus) -> str:

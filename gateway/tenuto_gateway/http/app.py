@@ -42,6 +42,8 @@ def application() -> FastAPI:
         exception_handlers={**HANDLERS, dapr.DaprError: dapr.on_error},
         redirect_slashes=False,
         openapi_url=None,  # it is ours: `document`
+        # One span for each request, by the process's own provider, is what there is to tell.
+        telemetry={"operation_spans": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     # Not included, which would wrap them: the guard wants to know which route it was.
     for module in (

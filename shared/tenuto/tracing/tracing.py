@@ -21,6 +21,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import AttributeValue
 
+from tenuto.settings import Settings
 from tenuto.tracing.facts import Fact, nanoseconds
 from tenuto.tracing.lineage import carrier, in_context, own_span, own_trace, read_context
 
@@ -49,7 +50,12 @@ class Tracing:
     @classmethod
     def of_process(cls) -> Tracing:
         """With the process's own provider, as the application or `opentelemetry-instrument` has set it up."""
-        return cls(trace.get_tracer_provider())
+        return cls(process_provider())
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Tracing:
+        """Likewise, unless the settings say that it is off."""
+        return NO_TRACING if settings.tracing == "off" else cls.of_process()
 
     @property
     def on(self) -> bool:
@@ -113,6 +119,11 @@ class Tracing:
             yield span
 
 
+def process_provider() -> TracerProvider:
+    """What a process traces with, unless it is told otherwise; `TenutoInstrumentor` takes its place."""
+    return trace.get_tracer_provider()
+
+
 NO_TRACING: Final = Tracing(None)
 
 
@@ -123,7 +134,7 @@ def producing(
     """A client's span around sending something (`create_orchestration`, `orchestration_event`), by the process's own
     provider. Gives the W3C headers to send with it: of this span or, with tracing off, of the current one."""
     known = {key: value for key, value in attributes.items() if value is not None}
-    tracer = trace.get_tracer(_SCOPE, _VERSION)
+    tracer = process_provider().get_tracer(_SCOPE, _VERSION)
     with tracer.start_as_current_span(f"{what}||{name}", kind=SpanKind.PRODUCER, attributes=known) as span:
         context = span.get_span_context()
         yield carrier(context) if context.is_valid else {}
