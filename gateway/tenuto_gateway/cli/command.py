@@ -105,7 +105,7 @@ def command(
         try:
             settings = shared.settings(Settings)
             configure_logging(settings)
-            with exporting(settings, service=f"tenuto-{main.__name__.strip('_')}"):
+            with exporting(settings, service=_service(main.__name__)):
                 outcome = main(shared, *args, **kwargs)
                 code = run(outcome) if isinstance(outcome, Coroutine) else outcome
         except (TenutoError, TimeoutError) as error:
@@ -117,6 +117,11 @@ def command(
     invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # how typer learns of them
     invoke.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return invoke
+
+
+def _service(name: str) -> str:
+    """What a command is called in traces."""
+    return "tenuto-" + name.strip("_").replace("_", "-")
 
 
 @functools.cache
