@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _W3C = TraceContextTextMapPropagator()
+_UNSAMPLED = "-00"
 _TRACE_BYTES = 16
 _SPAN_BYTES = 8
 
@@ -77,6 +78,10 @@ def attempt_span(run: str, generation: int, command: int, attempt: int) -> int:
 
 def own_context(trace: Mapping[str, str], run: str, generation: int) -> SpanContext | None:
     """The context of a generation's `orchestration` span, the parent of all that it does; None: it is not sampled."""
+    if trace.get("traceparent", _UNSAMPLED).endswith(
+        _UNSAMPLED
+    ):  # as `Tracing.admit` writes it: nothing to parse
+        return None
     start = read_context(trace)
     if start is None or not start.trace_flags.sampled:
         return None
