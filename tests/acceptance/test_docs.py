@@ -25,7 +25,7 @@ BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<info>[^\n]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
 INDENTED = re.compile(r"\n\n {4,}[^\n]*")
-LANGUAGES = {"python", "sh", "console", "json"}
+LANGUAGES = {"python", "sh", "console", "json", "dockerfile"}
 WITH_CODE = [page for page in PAGES if "```python" in page.read_text() and page.name != "tutorial.md"]
 """The tutorial's blocks are files: it is followed command by command in a test of its own."""
 

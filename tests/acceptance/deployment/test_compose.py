@@ -165,7 +165,19 @@ def test_prometheus_scrapes_what_listens(promtool: str) -> None:
     for rules in config["rule_files"]:
         folder, _, rule_file = rules.rpartition("/")
         assert (ROOT / mounts[folder] / rule_file).is_file()
+    alerts = {path.name for path in (ROOT / "k8s/alerts").glob("*.yaml") if "_test" not in path.name}
+    assert {rules.rpartition("/")[2] for rules in config["rule_files"]} == alerts
     assert mounts.keys() & told == {"/etc/prometheus/prometheus.yaml"}
+
+
+def test_grafana_finds_its_boards_and_their_data() -> None:
+    mounts = dict(volume.split(":")[:2][::-1] for volume in SERVICES["grafana"]["volumes"])
+    provisioning = ROOT / mounts["/etc/grafana/provisioning"]
+    for provider in load(provisioning / "dashboards/tenuto.yaml")["providers"]:
+        assert list((ROOT / mounts[provider["options"]["path"]]).glob("*.json"))
+    for source in load(provisioning / "datasources/tenuto.yaml")["datasources"]:
+        url = urlsplit(source["url"])
+        address_exists(str(url.hostname), url.port)
 
 
 def test_the_collector_takes_what_services_send() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.acceptance.deployment.manifests import containers, render
 from tests.support.containers import Container, argv, compose_containers, unpack
 from tests.support.processes import OwnedProcess, eventually, free_port
 from tests.support.reaper import Reaper
@@ -46,7 +47,16 @@ class Machine:
         if "TENUTO_METRICS_PORT" in given:
             given["TENUTO_METRICS_PORT"] = str(port)
         given["WORLD_BOOKS"] = str(self._folder / "world.db")
+        if container.secrets:
+            given["TENUTO_SECRETS_DIR"] = str(self._mounted(container))
         return {**inherited, **given}
+
+    def _mounted(self, container: Container) -> Path:
+        folder = self._folder / f"{container.name}-secrets"
+        folder.mkdir()
+        for name in container.secrets:
+            (folder / name).write_text(self._servers[name.upper()] + "\n")
+        return folder
 
     def start(self, container: Container) -> OwnedProcess:
         log = self._folder / f"{container.name}.log"
@@ -111,6 +121,24 @@ async def until_healthy(container: Container, process: OwnedProcess, port: int) 
     await eventually(healthy, f"{container.name} is healthy", timeout=PATIENCE)
 
 
+async def until_probed(container: Container, process: OwnedProcess, port: int) -> None:
+    """Ask what the kubelet asks, until each of the probes has succeeded."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            path = container.source["container"][kind]["httpGet"]["path"]
+            async with asyncio.timeout(PATIENCE):
+                while not await answers(client, path):
+                    assert process.running, process.output()
+                    await asyncio.sleep(0.05)
+
+
+async def answers(client: httpx.AsyncClient, path: str) -> bool:
+    try:
+        return (await client.get(path)).is_success
+    except httpx.TransportError:  # nobody listens yet
+        return False
+
+
 async def test_compose_runs_the_order_flow(machine: Machine) -> None:
     containers = compose_containers()
     await machine.finish(containers.pop("migrate"))
@@ -127,4 +155,15 @@ async def test_compose_runs_the_order_flow(machine: Machine) -> None:
                 shown = await client.get(url)
                 status = shown.json()["status"] if shown.status_code == 200 else ""
     assert status == "COMPLETED"
+    await machine.stop()
+
+
+async def test_the_pods_of_dev_become_ready(machine: Machine) -> None:
+    secrets = dict.fromkeys(("tenuto_database_url", "tenuto_broker_url"), "")
+    found = containers(render("overlays/dev"), secrets=secrets)
+    await machine.finish(found.pop("migrate"))
+    started = [(container, machine.start(container)) for container in found.values()]
+    assert len(started) == 4
+    for container, process in started:
+        await until_probed(container, process, machine.ports[container.name])
     await machine.stop()
