@@ -69,11 +69,50 @@ async def test_a_session_that_dies_before_commit_stores_nothing(owned: Owned, po
 
     engine = engine_of(owned.store)
     event.listen(engine.sync_engine, "commit", kill)
+    writes = owned.writes(inserts=[record()], turns=[turn()], broker_token="new")  # needs a transaction
     with pytest.raises(StoreUnavailableError, match="outcome of a commit is unknown"):
-        await owned.store.commit([owned.writes(inserts=[record()], turns=[turn()])], lease=LONG)
+        await owned.store.commit([writes], lease=LONG)
     event.remove(engine.sync_engine, "commit", kill)
     assert await owned.store.instances(["order"]) == {}
     await owned.commit(owned.writes(inserts=[record()]))
+
+
+async def test_a_usual_commit_is_one_statement(owned: Owned) -> None:
+    sent: list[str] = []
+    engine = engine_of(owned.store).sync_engine
+    event.listen(engine, "before_cursor_execute", lambda *told: sent.append(told[2]))
+    event.listen(engine, "begin", lambda _connection: sent.append("BEGIN"))
+    both = (
+        owned.writes(inserts=[record()], turns=[turn()]),
+        owned.writes(1, inbox_added=[letter("l", partition=1)]),
+    )
+    await owned.commit(*both)
+    assert [text for text in sent if text != "BEGIN"] == []
+    await owned.commit(owned.writes(broker_token="new"))
+    assert len(sent) > 1
+    assert set(await owned.store.instances(["order"])) == {"order"}
+
+
+async def test_a_session_that_dies_in_its_one_statement_leaves_the_outcome_unknown(
+    owned: Owned, postgres_url: str
+) -> None:
+    """Rule C3: nobody can tell whether it was carried out, so that it is not tried again."""
+    with psycopg.connect(sync_url(postgres_url)) as holder:
+        holder.execute("SELECT FROM tenuto_partitions WHERE partition = 0 FOR UPDATE")
+        commit = asyncio.create_task(
+            owned.store.commit([owned.writes(inserts=[record()], turns=[turn()])], lease=LONG)
+        )
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        while holder.execute(waiting).fetchone() != (1,):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        holder.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        with pytest.raises(StoreUnavailableError, match="outcome of a commit is unknown"):
+            await commit
+    assert await owned.store.instances(["order"]) == {}
+    await owned.commit(owned.writes(inserts=[record()], turns=[turn()]))
 
 
 async def test_data_refused_by_the_commit_itself_is_not_taken_for_a_refusal(

@@ -29,6 +29,8 @@ class Usage:
         self._psutil = _psutil()
         self._processes = {name: self._psutil.Process(pid) for name, pid in processes.items()}
         self._servers = servers
+        self._spent: dict[tuple[str, int, float], float] = {}
+        """By server, and its processes' ids and ages. Those that have ended keep what was last seen of them."""
 
     def seconds(self) -> dict[str, float]:
         """Processor seconds so far, by process."""
@@ -38,9 +40,11 @@ class Usage:
                 name = _SERVERS.get(process.info["name"] or "", "")
                 if name in self._servers:
                     try:
-                        found[name] = found.get(name, 0.0) + _seconds(process)
+                        self._spent[name, process.pid, process.create_time()] = _seconds(process)
                     except self._psutil.Error:
                         continue  # it has just ended
+            for (name, *_), seconds in self._spent.items():
+                found[name] = found.get(name, 0.0) + seconds
         return found
 
     def memory(self) -> dict[str, int]:

@@ -31,7 +31,7 @@ from tenuto.store.rows import (
     timer_values,
 )
 
-__all__ = ["Commits"]
+__all__ = ["Commits", "Step"]
 
 _CHANGED = (
     "turn",
@@ -54,16 +54,22 @@ _TIMER_KEY = ("instance", "run", "generation", "command", "attempt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
+class Step:
     """One statement of a commit."""
 
     bulk: Bulk
     rows: Callable[[PartitionWrites], Iterable[tuple[Any, ...]]]
     guard: str | None = None
     """Says, for people, what it means if a row is not touched. None: it means nothing."""
+    ordered: bool = False
+    """Whether it touches rows that other steps, or the fence, may touch as well, so that their order matters."""
 
-    async def run(self, connection: AsyncConnection, batch: Sequence[PartitionWrites]) -> None:
-        rows = [row for writes in batch for row in self.rows(writes)]
+    def collect(self, batch: Sequence[PartitionWrites]) -> Rows:
+        """Its rows of a batch."""
+        return [row for writes in batch for row in self.rows(writes)]
+
+    async def run(self, connection: AsyncConnection, rows: Rows) -> None:
+        """Run it. Raises `ConflictError` if it is guarded and did not touch every row."""
         touched = await self.bulk.run(connection, rows)
         if self.guard is not None and touched != len(rows):
             raise ConflictError(f"{self.guard} ({len(rows) - touched} of {len(rows)}: {_ids(rows)})")
@@ -75,6 +81,7 @@ class Commits:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._steps = _steps(database.style)
+        self._at_once = database.at_once(self._steps)
         # Making a statement costs more than running it: these are made once, as those of the steps are.
         table = schema.partitions
         self._fence_rows = (
@@ -88,12 +95,16 @@ class Commits:
     async def commit(self, writes: Sequence[PartitionWrites], *, lease: timedelta) -> frozenset[int]:
         if not writes:
             return frozenset()
+        if self._at_once is not None and not any(_sets_what_it_clears(one) for one in writes):
+            fence = [(one.partition, one.epoch) for one in writes]
+            if await self._at_once(fence, [step.collect(writes) for step in self._steps], lease):
+                return frozenset()
 
         async def work(connection: AsyncConnection) -> frozenset[int]:
             held = await self._fence(connection, writes, lease)
             batch = [one for one in writes if held.get(one.partition) == one.epoch]
             for step in self._steps:
-                await step.run(connection, batch)
+                await step.run(connection, step.collect(batch))
             return frozenset(one.partition for one in writes if held.get(one.partition) != one.epoch)
 
         return await self._database.write(work)
@@ -124,7 +135,7 @@ class Commits:
         return self._renewals[lease]
 
 
-def _steps(style: BulkStyle) -> tuple[_Step, ...]:
+def _steps(style: BulkStyle) -> tuple[Step, ...]:
     """In this order: what is deleted makes room for what is inserted under the same id."""
     return (
         *_deletions(style),
@@ -134,7 +145,7 @@ def _steps(style: BulkStyle) -> tuple[_Step, ...]:
     )
 
 
-def _deletions(style: BulkStyle) -> tuple[_Step, ...]:
+def _deletions(style: BulkStyle) -> tuple[Step, ...]:
     instances, history = schema.instances, schema.history
     delete_instance = style.change(
         _types(instances, "id", "run", "turn"),
@@ -151,67 +162,73 @@ def _deletions(style: BulkStyle) -> tuple[_Step, ...]:
         ),
     )
     return (
-        _Step(
+        Step(
             bulk=delete_instance,
             rows=lambda w: ((one.id, one.run, one.expected_turn) for one in w.deletes),
             guard="an instance to be deleted is not in the run and turn that its owner thought",
+            ordered=True,
         ),
         *(
-            _Step(bulk=_delete_by(style, table, "instance"), rows=lambda w: ((one.id,) for one in w.deletes))
+            Step(
+                bulk=_delete_by(style, table, "instance"),
+                rows=lambda w: ((one.id,) for one in w.deletes),
+                ordered=True,
+            )
             for table in (schema.tags, history, schema.timers)
         ),
-        _Step(bulk=drop_generations, rows=lambda w: w.histories_dropped),
+        Step(bulk=drop_generations, rows=lambda w: w.histories_dropped, ordered=True),
     )
 
 
-def _instance_changes(style: BulkStyle) -> tuple[_Step, ...]:
+def _instance_changes(style: BulkStyle) -> tuple[Step, ...]:
     history, timers = schema.history, schema.timers
     return (
-        _Step(
+        Step(
             bulk=style.insert(Insertion(table=schema.instances, names=INSTANCE_COLUMNS)),
             rows=lambda w: map(instance_values, w.inserts),
             guard="an instance to be inserted is there already",
         ),
-        _Step(
+        Step(
             bulk=_update_instance(style),
             rows=lambda w: map(_update_values, w.updates),
             guard="an instance to be updated is not in the run and turn that its owner thought",
         ),
         _version_change(style),
         *_tag_changes(style),
-        _Step(
+        Step(
             bulk=style.insert(Insertion(table=history, names=("instance", "turn", "generation", "events"))),
             rows=lambda w: ((one.instance, one.turn, one.generation, one.events) for one in w.turns),
             guard="a turn to be recorded is in the history already",
         ),
-        _Step(
+        Step(
             bulk=_delete_by(style, timers, *_TIMER_KEY),
             rows=lambda w: (
                 (one.instance, one.run, one.generation, one.key.command, one.key.attempt)
                 for one in w.timers_cleared
             ),
         ),
-        _Step(
+        Step(
             bulk=style.insert(Insertion(table=timers, names=TIMER_COLUMNS, update=("partition", "fire_at"))),
             rows=lambda w: (timer_values(one, w.partition) for one in w.timers_set),
         ),
     )
 
 
-def _version_change(style: BulkStyle) -> _Step:
+def _version_change(style: BulkStyle) -> Step:
     """The version is set at the start; only where it was not known there does a turn set it."""
     instances = schema.instances
     take_version = style.change(
         _types(instances, "id", "version"),
         lambda given: update(instances).where(instances.c.id == given["id"]).values(version=given["version"]),
     )
-    return _Step(
+    return Step(
         bulk=take_version,
         rows=lambda w: ((one.id, one.version) for one in w.updates if one.version is not None),
+        ordered=True,
     )
 
 
-def _tag_changes(style: BulkStyle) -> tuple[_Step, ...]:
+def _tag_changes(style: BulkStyle) -> tuple[Step, ...]:
     """Tags are set at the start, and seldom changed: only then do they cost statements."""
     instances = schema.instances
     replace_tags = style.change(
@@ -219,15 +236,17 @@ def _tag_changes(style: BulkStyle) -> tuple[_Step, ...]:
         lambda given: update(instances).where(instances.c.id == given["id"]).values(tags=given["tags"]),
     )
     return (
-        _Step(
+        Step(
             bulk=replace_tags,
             rows=lambda w: ((one.id, encode_strings(one.tags)) for one in w.updates if one.tags is not None),
+            ordered=True,
         ),
-        _Step(
+        Step(
             bulk=_delete_by(style, schema.tags, "instance"),
             rows=lambda w: ((one.id,) for one in w.updates if one.tags is not None),
+            ordered=True,
         ),
-        _Step(
+        Step(
             bulk=style.insert(Insertion(table=schema.tags, names=("instance", "digest"))),
             rows=lambda w: (
                 (one.id, tag_digest(name, value))
@@ -243,7 +262,7 @@ def _tagged(writes: PartitionWrites) -> Iterable[InstanceRecord | InstanceUpdate
     yield from writes.updates
 
 
-def _inbox_changes(style: BulkStyle) -> tuple[_Step, ...]:
+def _inbox_changes(style: BulkStyle) -> tuple[Step, ...]:
     inbox = schema.inbox
 
     def mark(*, held: bool) -> Bulk:
@@ -257,21 +276,25 @@ def _inbox_changes(style: BulkStyle) -> tuple[_Step, ...]:
         )
 
     return (
-        _Step(
+        Step(
             bulk=_delete_by(style, inbox, "id", "partition"),
             rows=lambda w: ((id_, w.partition) for id_ in w.inbox_taken),
             guard="a letter to be taken is not in the inbox any more",
         ),
-        _Step(bulk=mark(held=True), rows=lambda w: ((w.partition, id_) for id_ in w.inbox_held)),
-        _Step(bulk=mark(held=False), rows=lambda w: ((w.partition, id_) for id_ in w.inbox_released)),
-        _Step(
+        Step(bulk=mark(held=True), rows=lambda w: ((w.partition, id_) for id_ in w.inbox_held), ordered=True),
+        Step(
+            bulk=mark(held=False),
+            rows=lambda w: ((w.partition, id_) for id_ in w.inbox_released),
+            ordered=True,
+        ),
+        Step(
             bulk=style.insert(Insertion(table=inbox, names=INBOX_COLUMNS)),
             rows=lambda w: map(inbox_values, w.inbox_added),
         ),
     )
 
 
-def _outbox_changes(style: BulkStyle) -> tuple[_Step, ...]:
+def _outbox_changes(style: BulkStyle) -> tuple[Step, ...]:
     outbox, partitions = schema.outbox, schema.partitions
     set_token = style.change(
         _types(partitions, "partition", "broker_token"),
@@ -282,20 +305,21 @@ def _outbox_changes(style: BulkStyle) -> tuple[_Step, ...]:
         ),
     )
     return (
-        _Step(
+        Step(
             bulk=_delete_by(style, outbox, "partition", "epoch", "seq"),
             rows=lambda w: ((w.partition, epoch, seq) for epoch, seq in w.outbox_confirmed),
         ),
-        _Step(
+        Step(
             bulk=style.insert(Insertion(table=outbox, names=("partition", "epoch", "seq", "body"))),
             rows=lambda w: (
                 (row.partition, row.epoch, row.seq, row.body) for row in (w.outbox_added,) if row is not None
             ),
             guard="an outbox row to be added is there already",
         ),
-        _Step(
+        Step(
             bulk=set_token,
             rows=lambda w: ((w.partition, token) for token in (w.broker_token,) if token is not None),
+            ordered=True,
         ),
     )
 
@@ -318,6 +342,14 @@ def _update_instance(style: BulkStyle) -> Bulk:
             )
             .values({name: given[name] for name in _CHANGED})
         ),
+    )
+
+
+def _sets_what_it_clears(writes: PartitionWrites) -> bool:
+    """Whether a timer is deleted and inserted anew, in this order."""
+    cleared = {(row.instance, row.run, row.generation, row.key) for row in writes.timers_cleared}
+    return bool(cleared) and not cleared.isdisjoint(
+        (row.instance, row.run, row.generation, row.key) for row in writes.timers_set
     )
 
 

@@ -9,24 +9,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Column, ColumnElement, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tenuto.errors import ConflictError, DataRefusedError, SchemaError, StoreError
-from tenuto.store.bulk import BulkStyle
+from tenuto.store.bulk import BulkStyle, Rows
 from tenuto.store.errors import translated
 from tenuto.store.migrate import check_revision
 from tenuto.store.schema import VERSION_TABLE
 
-__all__ = ["ENGINE_OPTIONS", "Database", "Work"]
+if TYPE_CHECKING:
+    from tenuto.store.commits import Step
+
+__all__ = ["ENGINE_OPTIONS", "AtOnce", "Database", "Work"]
 
 ENGINE_OPTIONS: Mapping[str, Any] = {"hide_parameters": True}
 """Users' payloads do not show up in logs and tracebacks."""
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
+AtOnce = Callable[[Sequence[tuple[int, int]], Sequence[Rows], timedelta], Awaitable[bool]]
+"""Commits, given the partitions with their epochs, the rows of each step, and the lease. False: nothing is stored, and
+the transaction must be tried, or must find out what is the matter."""
 
 _DEFINITE = (ConflictError, DataRefusedError, SchemaError)
 
@@ -115,6 +121,11 @@ class Database(ABC):
                 f"{self.where} holds no Tenuto schema yet; run `tenuto db upgrade` to create it"
             ) from error
         check_revision(revision, self.where)
+
+    def at_once(self, steps: Sequence[Step]) -> AtOnce | None:
+        """A quicker way to commit the rows of these steps than by their statements, one after the other."""
+        del steps
+        return None
 
     # SQL -----------------------------------------------------------------------------------------------
 

@@ -34,11 +34,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from tenuto.errors import SettingsError, StoreError, StoreUnavailableError
-from tenuto.store.bulk import ArrayStyle
+from tenuto.store.bulk import ArrayStyle, Rows
 from tenuto.store.column_types import UtcTime
-from tenuto.store.database import ENGINE_OPTIONS, Database
+from tenuto.store.commits import Step
+from tenuto.store.database import ENGINE_OPTIONS, AtOnce, Database
 from tenuto.store.errors import sqlstate_of, translated
 from tenuto.store.migrate import run_migrations
+from tenuto.store.postgres_commit import OneStatement, is_definite
 from tenuto.store.sql import SqlStore
 
 __all__ = ["PostgresStore", "driver_url"]
@@ -195,6 +197,34 @@ class _PostgresDatabase(Database):
         async with self._engine.connect() as connection:
             yield connection
 
+    def at_once(self, steps: Sequence[Step]) -> AtOnce:
+        one = OneStatement(steps, self._engine.dialect)
+
+        async def commit(fence: Sequence[tuple[int, int]], rows: Sequence[Rows], lease: timedelta) -> bool:
+            made = one.make(fence, rows, lease)
+            if made is None:
+                return False
+            statement, arguments = made
+            with translated(self.where):
+                async with self._reading() as connection:
+                    driver = (await connection.get_raw_connection()).driver_connection
+                    try:
+                        with translated(self.where, committing=True):
+                            await driver.fetchval(statement, *arguments)
+                    except BaseException as error:
+                        if is_definite(error):
+                            return False
+                        await self._lost(connection, dead=driver.is_closed())
+                        raise
+            return True
+
+        return commit
+
+    async def _lost(self, connection: AsyncConnection, *, dead: bool) -> None:
+        await self._abandon(connection)
+        if dead:  # and so, likely, are all that the pool holds
+            await self._engine.dispose()
+
     async def _abandon(self, connection: AsyncConnection) -> None:
         # Interrupted between BEGIN and its answer, the session could be left in a transaction that nobody knows of.
         await connection.invalidate()
@@ -222,25 +252,35 @@ class _PostgresDatabase(Database):
 _LOCK_TIMEOUT = "55P03"
 """The SQLSTATE of a lock that was not to be had in time."""
 
-_PLANNING = {"jit": "off", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+_PLANNING = {
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 
 def _limits(lease: timedelta | None) -> dict[str, str]:
-    """The session settings that keep a stopped owner from holding locks (rule O3)."""
+    """An orchestrator's session settings: those that keep a stopped one from holding locks (rule O3), above all."""
     settings = {"default_transaction_isolation": "read committed"}
     if lease is None:
         return settings
     milliseconds = max(1, int(lease / timedelta(milliseconds=1)))
     seconds = max(1, milliseconds // 3000)
-    return settings | {
-        "lock_timeout": str(milliseconds // 3),
-        "idle_in_transaction_session_timeout": str(milliseconds // 2),
-        "statement_timeout": str(milliseconds * 2 // 3),
-        "tcp_user_timeout": str(milliseconds),
-        "tcp_keepalives_idle": str(seconds),
-        "tcp_keepalives_interval": str(seconds),
-        "tcp_keepalives_count": "2",
-    }
+    return (
+        settings
+        | {
+            "plan_cache_mode": "force_generic_plan",  # its statements go by key, so that a plan fits whatever comes
+            "lock_timeout": str(milliseconds // 3),
+            "idle_in_transaction_session_timeout": str(milliseconds // 2),
+            "statement_timeout": str(milliseconds * 2 // 3),
+            "tcp_user_timeout": str(milliseconds),
+            "tcp_keepalives_idle": str(seconds),
+            "tcp_keepalives_interval": str(seconds),
+            "tcp_keepalives_count": "2",
+        }
+    )
 
 
 def driver_url(url: str | URL) -> URL:

@@ -39,9 +39,11 @@ DELIVERIES = 20
 
 def _stop(*, within_statement: bool) -> Callable[[], None]:
     """Not a mutant, but a place for a fault: between the fence of a commit and its end, or between two messages of a
-    statement there, for which the database's session counts as active and not as idle."""
+    statement there, for which the database's session counts as active and not as idle. Commits are transactions of
+    several statements then, as those that cannot be one statement always are."""
 
     def mutate() -> None:
+        postgres._PostgresDatabase.at_once = Database.at_once  # type: ignore[assignment,method-assign]
         fence = Commits._fence
 
         async def fence_and_stop(
