@@ -207,7 +207,7 @@ class _PostgresDatabase(Database):
             statement, arguments = made
             with translated(self.where):
                 async with self._reading() as connection:
-                    driver = (await connection.get_raw_connection()).driver_connection
+                    driver: Any = (await connection.get_raw_connection()).driver_connection
                     try:
                         with translated(self.where, committing=True):
                             await driver.fetchval(statement, *arguments)

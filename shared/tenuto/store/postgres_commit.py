@@ -125,14 +125,15 @@ def is_definite(error: BaseException) -> bool:
 
 
 def _part(step: Step, dialect: Dialect) -> _Part:
-    statement = step.bulk.statement.returning(literal_column("1"))
+    statement: Any = step.bulk.statement.returning(literal_column("1"))
     compiled = statement.compile(dialect=dialect)
     given = [f"given_{name}" for name in step.bulk.names]
+    arrays: list[Any] = [compiled.binds[name].type for name in given]
     if compiled.positiontup != given:
         raise AssertionError(f"the parameters of {compiled} are not in the order of its rows")
     return _Part(
         sql=str(compiled),
-        processors=tuple(_processor(compiled.binds[name].type.item_type, dialect) for name in given),
+        processors=tuple(_processor(array.item_type, dialect) for array in arrays),
     )
 
 
