@@ -10,7 +10,9 @@ from tenuto.broker import Broker, make_broker
 from tenuto.broker.memory import MemoryBroker, MemoryServer
 from tenuto.client import Client
 from tenuto.clock import SYSTEM_CLOCK, Clock
+from tenuto.doctor import Onlooker
 from tenuto.faults import NO_FAULTS, Faults
+from tenuto.metrics import catalogue
 from tenuto.naming import Names
 from tenuto.settings import ClientSettings, GatewaySettings, OrchestratorSettings, WorkerSettings
 from tenuto.store import make_store
@@ -18,6 +20,7 @@ from tenuto.store.protocol import Store
 from tenuto_gateway.ensemble import Ensemble, Resource, Service
 from tenuto_gateway.front import gateway_of
 from tenuto_gateway.pools import PoolWatch, PoolWorkers
+from tenuto_gateway.watching import Measured, measure
 from tenuto_orchestrator import Orchestrator
 from tenuto_worker import Worker
 
@@ -45,11 +48,12 @@ class DevServer:
         client_settings: ClientSettings | None = None,
         *,
         gateway_settings: GatewaySettings | None = None,
+        measured: bool = False,
         clock: Clock = SYSTEM_CLOCK,
         faults: Faults = NO_FAULTS,
     ) -> None:
         """Settings left out are read from the environment. Database, broker and namespace are `settings`'s. The HTTP
-        gateway is served where it has settings.
+        gateway is served where it has settings, and metrics, if it is `measured`, where `settings` name a port.
 
         Raises:
             SettingsError: a URL is malformed, or nothing is installed for its scheme.
@@ -74,18 +78,22 @@ class DevServer:
         self._client_broker = self._broker("client")
         template = (worker_settings or WorkerSettings()).model_copy(update=place)
 
+        measures = self._measures() if measured else Measured()
+
         def make_worker(pool: str) -> tuple[Worker, Broker]:
             broker = self._broker(f"worker {pool}")
-            return Worker(app, broker, template, pool=pool, clock=clock, faults=faults), broker
+            return Worker(
+                app, broker, template, pool=pool, clock=clock, faults=faults, recorder=measures.recorder
+            ), broker
 
         workers = PoolWorkers(self.pools, make_worker)
         names = Names(settings.namespace, settings.layout)
         broker = PoolWatch(self._broker("orchestrator"), prefix=names.activities(""), notice=workers.notice)
         resources: list[Resource] = [_Upgraded(self.store), self._client_broker, broker]
-        services: list[Service] = [
-            Orchestrator(app, self.store, broker, settings, clock=clock, faults=faults),
-            workers,
-        ]
+        orchestrator = Orchestrator(
+            app, self.store, broker, settings, clock=clock, faults=faults, recorder=measures.recorder
+        )
+        services: list[Service] = [*measures.around(orchestrator), workers]
         self.gateway: Gateway | None = None
         if gateway_settings is not None:
             client = self.client()
@@ -120,6 +128,10 @@ class DevServer:
         return Client(
             settings=self._client_settings, store=self.store, broker=self._client_broker, app=self.app
         )
+
+    def _measures(self) -> Measured:
+        onlooker = Onlooker(self.store, self._client_broker, namespace=self.settings.namespace)
+        return measure(self.settings, (*catalogue.ORCHESTRATOR, *catalogue.WORKER), onlooker=onlooker)
 
     def _broker(self, name: str) -> Broker:
         if self._memory is not None:

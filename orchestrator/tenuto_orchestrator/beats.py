@@ -5,6 +5,7 @@ Only tasks that take long are in beats, so this is small however many activities
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -26,6 +27,8 @@ class Holding:
     """When that beat came, in loop time."""
     worker: str
     """Whose hands."""
+    pool: str
+    """Which it serves; empty if it does not say."""
     began: float | None
     """Since when the task has been running, in loop time; None: it waits for a slot."""
     details: OptionalRaw
@@ -55,7 +58,7 @@ class Beats:
     def __contains__(self, task: TaskRef) -> bool:
         return self.get(task) is not None
 
-    def hear(self, worker: str, held: Held, now: float) -> bool:
+    def hear(self, worker: str, held: Held, now: float, *, pool: str = "") -> bool:
         """A beat of this worker names the task. True if that is new, or that it is held, so that nobody has looked yet
         whether somebody waits for it."""
         task = task_ref(held)
@@ -65,6 +68,7 @@ class Beats:
         holdings[task] = Holding(
             heard=now,
             worker=worker,
+            pool=pool,
             began=began,
             details=held.details,
             held=held.held,
@@ -89,6 +93,12 @@ class Beats:
     def of(self, instance: str) -> list[tuple[TaskRef, Holding]]:
         """The tasks of one instance that are held."""
         return list(self._by_instance.get(instance, {}).items())
+
+    def pools(self) -> Counter[str]:
+        """How many tasks are held, by pool."""
+        return Counter(
+            holding.pool for holdings in self._by_instance.values() for holding in holdings.values()
+        )
 
     def over(self, now: float, life: float) -> Iterator[tuple[TaskRef, TimedOut]]:
         """Forget what has been silent for `life` seconds, save holds: their timers are for that. What has outrun a

@@ -135,6 +135,8 @@ class Change:
     stalled: bool = False
     reason: str = ""
     """Why it is stalled."""
+    cause: str = ""
+    """The name of the error that stands in the way; empty: the one that is known."""
     traced: View | None = None
     """What spans are made of it once it is committed, if any."""
     gone: bool = False

@@ -215,7 +215,7 @@ class Desk:
             case Watching(queue=queue):
                 self._watch(change, queue)
             case Resend():
-                send_again(change, self._env.names, self._env.sealer, self._env.spans)
+                send_again(change, self._env.names, self._env.sealer, self._env.spans, now)
             case Inspect() as inspect:
                 return list(lost_tasks(change, item, inspect, self._env.pools))
             case Claimed(held=held):  # whether anybody waits for it, `settle` looks

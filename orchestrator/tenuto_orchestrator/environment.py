@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
+from tenuto import builtins
 from tenuto.app import App
 from tenuto.broker.protocol import Broker
 from tenuto.clock import Clock
 from tenuto.faults import Faults
+from tenuto.metrics.recorder import NO_RECORDER, Recorder
 from tenuto.naming import Names, partition_of
 from tenuto.sealing import Sealer
 from tenuto.settings import OrchestratorSettings
@@ -55,6 +57,8 @@ class Environment:
     new_id: Callable[[], str]
     """Random ids, each used once."""
     residents: Residents
+    recorder: Recorder = NO_RECORDER
+    """Who is told what happens."""
     owned: dict[int, Partition] = field(default_factory=dict)
     """The partitions that this process works with."""
     pools: set[str] = field(default_factory=set)
@@ -69,6 +73,11 @@ class Environment:
     @cached_property
     def names(self) -> Names:
         return Names(self.settings.namespace, self.settings.layout)
+
+    @cached_property
+    def workflows(self) -> frozenset[str]:
+        """The names of those that it has code for."""
+        return frozenset((*self.app.workflows, *builtins.app.workflows))
 
     @property
     def partitions(self) -> int:

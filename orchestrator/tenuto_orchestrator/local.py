@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tenuto import attempts
-from tenuto.attempts import Executor, Slots, Threads
+from tenuto.attempts import LOCAL, Executor, Meter, Slots, Threads
 from tenuto.clock import Clock
 from tenuto.faults import NO_FAULTS
 from tenuto.messages import ActivityResult, ActivityTask, task_ref
@@ -54,6 +54,7 @@ class LocalActivities:
             ),
             answer=self._answer,
             faults=NO_FAULTS,
+            meter=Meter(env.recorder, clock, pool=LOCAL, known=env.app.activities),
             on_begin=_nothing,
             on_crash=self._crash,
             is_lost=_is_lost,

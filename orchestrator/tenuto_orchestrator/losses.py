@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
+from datetime import datetime
 
 from tenuto.core.turn import Arrival, TaskLost
 from tenuto.messages import TaskRef
@@ -19,14 +20,14 @@ from tenuto_orchestrator.work import Inspect, Item
 __all__ = ["lost_tasks", "send_again"]
 
 
-def send_again(change: Change, names: Names, sealer: Sealer, spans: Spans) -> None:
+def send_again(change: Change, names: Names, sealer: Sealer, spans: Spans, now: datetime) -> None:
     """Everything that is out goes to a broker that has forgotten it (rule B1)."""
     resident, already = change.resident, len(change.tasks)
     if resident is not None and resident.execution is not None:
         trace = spans.headers(resident.record)
         for task in resident.execution.state.tasks_out():
             if not task.scheduled.local:  # those are in the outbox
-                outcome.add_task(change, resident.record, task, names, trace)
+                outcome.add_task(change, resident.record, task, names, trace=trace, now=now)
     change.tasks[already:] = [
         (pool, sealer.seal(task, change.instance)) for pool, task in change.tasks[already:]
     ]

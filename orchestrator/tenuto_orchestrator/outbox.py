@@ -17,6 +17,7 @@ from functools import partial
 from tenuto.broker.protocol import Outcome, Outgoing
 from tenuto.errors import BrokerError, StoreError
 from tenuto.messages import ActivityTask, Tasks, encode, task_ref
+from tenuto.metrics import catalogue
 from tenuto.store.protocol import InstanceRecord
 from tenuto_orchestrator.change import Outgoings, Post
 from tenuto_orchestrator.environment import Environment
@@ -159,7 +160,7 @@ class Outbox:
             await self._round(messages)
 
     async def _round(self, messages: list[_Message]) -> None:
-        outcomes = await self._env.broker.publish([message.outgoing for message in messages])
+        outcomes = await self._publish(messages)
         missing: set[str] = set()
         for message, result in zip(messages, outcomes, strict=True):
             match result:
@@ -183,6 +184,14 @@ class Outbox:
             if trouble and Outcome.CONFIRMED not in outcomes:
                 await asyncio.sleep(_PAUSE)
             self._wake.set()
+
+    async def _publish(self, messages: Sequence[_Message]) -> Sequence[Outcome]:
+        loop = asyncio.get_running_loop()
+        sent = loop.time()
+        outcomes = await self._env.broker.publish([message.outgoing for message in messages])
+        if messages:
+            self._env.recorder.observe(catalogue.PUBLISH_SECONDS, loop.time() - sent)
+        return outcomes
 
     def _fold(self, parts: Iterable[_Part]) -> list[_Message]:
         messages = []

@@ -133,7 +133,7 @@ def record_turn(
     ran_in = old.generation  # what this turn set and cleared is of the generation that ran
     change.timers_cleared += [_timer_row(new, ran_in, key) for key in turn.timers_cleared]
     change.timers_set += [_timer_row(new, ran_in, timer.key, timer.fire_at) for timer in turn.timers_set]
-    _send(change, old, turn, names=names, spans=spans, envelope=envelope)
+    _send(change, old, turn, names=names, spans=spans, envelope=envelope, now=now)
     if (
         new.workflow == LOCK and new.status is Status.COMPLETED
     ):  # nobody wants it; there would be a row for every key
@@ -145,16 +145,23 @@ def record_turn(
 
 
 def _send(
-    change: Change, record: InstanceRecord, turn: Turn, *, names: Names, spans: Spans, envelope: Envelope
+    change: Change,
+    record: InstanceRecord,
+    turn: Turn,
+    *,
+    names: Names,
+    spans: Spans,
+    envelope: Envelope,
+    now: datetime,
 ) -> None:
     """Everything that a turn of the generation that `record` is at lets out."""
     context = spans.context(record)
     trace = spans.headers(record) if turn.tasks or turn.dead else {}
     for task in turn.tasks:
-        add_task(change, record, task, names, trace)
+        add_task(change, record, task, names, trace=trace, now=now)
     change.letters += [envelope(out.instance, onward(out, context), out.run) for out in turn.letters]
     for task in turn.dead:
-        _, message = task_message(change, record, task, names, trace)
+        _, message = task_message(change, record, task, names, trace=trace, now=now)
         reason = "lost too often: it may be what kills its worker"
         change.posts.append(dead_letter(names.dead, msgspec.json.encode(message), reason))
 
@@ -204,10 +211,16 @@ def _timer_row(
 
 
 def add_task(
-    change: Change, record: InstanceRecord, task: TaskOut, names: Names, trace: dict[str, str]
+    change: Change,
+    record: InstanceRecord,
+    task: TaskOut,
+    names: Names,
+    *,
+    trace: dict[str, str],
+    now: datetime,
 ) -> None:
     """Have an activity attempt executed after the commit: by a worker, or here."""
-    pool, message = task_message(change, record, task, names, trace)
+    pool, message = task_message(change, record, task, names, trace=trace, now=now)
     if task.scheduled.local:
         change.local.append(message)
     else:
@@ -215,7 +228,13 @@ def add_task(
 
 
 def task_message(
-    change: Change, record: InstanceRecord, task: TaskOut, names: Names, trace: dict[str, str]
+    change: Change,
+    record: InstanceRecord,
+    task: TaskOut,
+    names: Names,
+    *,
+    trace: dict[str, str],
+    now: datetime,
 ) -> tuple[str, ActivityTask]:
     """(pool, message) of an activity attempt of the generation that `record` is at."""
     scheduled = task.scheduled
@@ -236,6 +255,7 @@ def task_message(
         details=task.details,
         alone=task.alone,
         sending=task.sending,
+        sent=now,
         trace=trace,
     )
 

@@ -153,8 +153,7 @@ class Ownership:
         tasks = set(self._tasks)
         for partition in self._env.owned.values():
             partition.open = False
-            if partition.resending is not None:
-                tasks.add(partition.resending)
+            tasks.update(task for task in (partition.resending, partition.counting) if task is not None)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

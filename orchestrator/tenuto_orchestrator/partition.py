@@ -14,6 +14,7 @@ from tenuto.broker.protocol import Subscription
 from tenuto.core.events import ReplyTo
 from tenuto.messages import TaskRef
 from tenuto.store.protocol import InboxRow, TimerRow
+from tenuto_orchestrator.backlog import Backlog
 from tenuto_orchestrator.beats import Beats
 
 __all__ = ["Acknowledger", "Partition", "Stall", "TimerId", "timer_id"]
@@ -55,6 +56,8 @@ class Stall:
     reason: str
     mark_at: float
     """Loop time at which STALLED is to be recorded; infinity: it is recorded."""
+    cause: str
+    """The name of the error that stands in the way."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -104,6 +107,10 @@ class Partition:
     """Who else wants to hear how an instance ends; each has a held row."""
     beats: Beats = field(default_factory=Beats)
     """What workers say that they hold (rule W2)."""
+    backlog: Backlog = field(default_factory=Backlog)
+    """Tasks that are out, by pool; counted only if metrics are."""
+    counting: asyncio.Task[None] | None = None
+    """Counts those that were out when it was recovered."""
     local: set[TaskRef] = field(default_factory=set)
     """The tasks that this process executes itself, until their answers are committed."""
     _seq: int = 0
@@ -132,7 +139,8 @@ class Partition:
     async def close(self) -> None:
         """Let the broker have back what is not acknowledged (rule O4)."""
         self.open = False
-        if self.resending is not None:
-            self.resending.cancel()
+        for task in (self.resending, self.counting):
+            if task is not None:
+                task.cancel()
         if self.subscription is not None:
             await self.subscription.close()

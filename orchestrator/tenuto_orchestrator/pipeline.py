@@ -15,6 +15,7 @@ from tenuto.core.execution import compare_custom_status
 from tenuto.core.histories import read_history
 from tenuto.core.letters import Purge, Rerun, Rewind, Start
 from tenuto.errors import ConflictError, DataRefusedError, StalledError, StoreError
+from tenuto.metrics import catalogue
 from tenuto.store.protocol import InstanceFilter, StoredInstance
 from tenuto_orchestrator.change import Change, Part, merge
 from tenuto_orchestrator.desk import Desk
@@ -166,6 +167,9 @@ class Pipeline:
             if self._env.residents.get(instance) is None
             and not self._desk.passes_by(items[0].partition, instance, items)
         ]
+        if self._env.recorder.on:
+            hits = sum(self._env.residents.get(instance) is not None for instance in groups)
+            self._env.recorder.count(catalogue.RESIDENT_HITS, amount=hits)
         for start in range(0, len(missing), _LOADED_AT_ONCE):
             chunk = missing[start : start + _LOADED_AT_ONCE]
             for instance, stored in (await self._env.store.load(chunk)).items():
@@ -184,6 +188,7 @@ class Pipeline:
         try:
             history = read_history(stored.turns)
             execution = await self._executor.replay(instance, record.run, history)
+            self._env.recorder.count(catalogue.REPLAYS)
             if execution.stalled is None:
                 compare_custom_status(execution, self._env.sealer.open_bytes(record.custom_status, instance))
         except StoreError:  # the payload store is away, which says nothing about this instance
@@ -269,6 +274,9 @@ class Pipeline:
             for part in parts:
                 part.partition.give_up(f"{what}: {error}")
             return []
+        self._env.recorder.observe(catalogue.COMMIT_SECONDS, loop.time() - sent)
+        if dropped:
+            self._env.recorder.count(catalogue.COMMITS_FENCED, amount=len(dropped))
         deadline = sent + self._env.lease.total_seconds()
         kept = []
         for part in parts:

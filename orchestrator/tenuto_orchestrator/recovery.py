@@ -18,6 +18,7 @@ from tenuto.core.state import State
 from tenuto.errors import QueueMissingError, StoreError
 from tenuto.messages import TaskRef, task_ref
 from tenuto.store.protocol import OutboxRow, StoredInstance
+from tenuto_orchestrator.backlog import take_stock
 from tenuto_orchestrator.change import Outgoings, decode_outgoings
 from tenuto_orchestrator.environment import Environment
 from tenuto_orchestrator.guard import BrokerGuard
@@ -86,6 +87,8 @@ class Recoverer:
         if not partition.open:  # given up while there was no subscription to be closed
             await partition.close()
             return
+        if self._env.recorder.on:
+            partition.counting = asyncio.create_task(take_stock(self._env, partition))
         self._env.intake.wake()
         if partition.token != self._guard.token:
             self.send_again(partition, self._guard.token)

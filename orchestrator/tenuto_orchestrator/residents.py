@@ -51,6 +51,11 @@ class Residents:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def bytes(self) -> int:
+        """What they take, by estimate."""
+        return self._bytes
+
     def get(self, instance: str) -> Resident | None:
         entry = self._entries.get(instance)
         return None if entry is None else entry[0]

@@ -22,6 +22,7 @@ from tenuto.codecs import PayloadCodec
 from tenuto.core.events import EVENT_FORMAT
 from tenuto.errors import BrokerUnavailableError, SettingsError, StoreUnavailableError
 from tenuto.faults import NO_FAULTS, Faults
+from tenuto.metrics.recorder import NO_RECORDER, Recorder
 from tenuto.payload_store import PayloadStore
 from tenuto.registry import describe_app
 from tenuto.sealing import make_sealer, make_shelf
@@ -35,6 +36,7 @@ from tenuto_orchestrator.environment import DatabaseClock, Environment
 from tenuto_orchestrator.executor import InProcessExecutor
 from tenuto_orchestrator.guard import BrokerGuard
 from tenuto_orchestrator.local import LocalActivities
+from tenuto_orchestrator.measures import Gauges
 from tenuto_orchestrator.outbox import Outbox
 from tenuto_orchestrator.ownership import Ownership
 from tenuto_orchestrator.pipeline import Pipeline
@@ -101,9 +103,11 @@ class Orchestrator:
         codecs: Sequence[PayloadCodec] | None = None,
         payload_store: PayloadStore | None = None,
         tracing: Tracing | None = None,
+        recorder: Recorder = NO_RECORDER,
     ) -> None:
         """`codecs`: what seals payloads, in order, and `payload_store`: where large ones are kept, instead of what the
-        settings name; `tracing`: what spans are made with, by default the process's own tracer provider.
+        settings name; `tracing`: what spans are made with, by default the process's own tracer provider; `recorder`:
+        who is told what it does.
 
         Raises:
             SettingsError: the settings name a codec or a store that there is not, or lack a key.
@@ -115,6 +119,7 @@ class Orchestrator:
         self._clock = clock
         self._faults = faults
         self._new_id = new_id
+        self._recorder = recorder
         self._sealer = make_sealer(self._settings, codecs)
         self._shelf = make_shelf(self._settings, payload_store, database=store)
         self._tracing = Tracing.of_settings(self._settings) if tracing is None else tracing
@@ -255,6 +260,7 @@ class Orchestrator:
             shelf=self._shelf,
             spans=Spans(self._tracing),
             new_id=self._new_id,
+            recorder=self._recorder,
             residents=Residents(max_count=settings.residents, max_bytes=settings.resident_bytes),
         )
         watchdog = Watchdog(settings.turn_warning)
@@ -292,5 +298,7 @@ class Orchestrator:
             Retention(env),
             watchdog,
         )
+        if env.recorder.on:
+            others += (Gauges(env, outbox),)
         door = Door(env, guard, courier)
         return _Parts(guard=guard, pipeline=pipeline, ownership=ownership, door=door, others=others)

@@ -15,6 +15,7 @@ from tenuto.messages import NoticeEntry, TaskRef
 from tenuto_orchestrator.change import Change, Part
 from tenuto_orchestrator.courier import Courier
 from tenuto_orchestrator.environment import Environment
+from tenuto_orchestrator.measures import Measures
 from tenuto_orchestrator.outbox import Entry, Outbox
 from tenuto_orchestrator.partition import Partition, Stall
 from tenuto_orchestrator.sources import Sources
@@ -37,6 +38,7 @@ class Settler:
         self._sources = sources
         self._outbox = outbox
         self._courier = courier
+        self._measures = Measures(env)
 
     async def backlog_falls(self) -> None:
         """Wait while too much is unconfirmed (rule C4)."""
@@ -58,6 +60,7 @@ class Settler:
         for partition in kept:
             if partition.acks is not None:
                 partition.acks.flush()
+        self._measures.committed(change for change in changes if change.partition in kept)
 
     def publish(self, part: Part) -> None:
         """Hand a committed outbox row to the publisher (rule C4: never before the commit)."""
@@ -149,7 +152,9 @@ class Settler:
             mark_at = (
                 math.inf if marked else asyncio.get_running_loop().time() + self._env.settings.stall_grace
             )
-            partition.stalled[instance] = Stall(reason=change.reason, mark_at=mark_at)
+            known = partition.stalled.get(instance)
+            cause = change.cause or ("StalledError" if known is None else known.cause)
+            partition.stalled[instance] = Stall(reason=change.reason, mark_at=mark_at, cause=cause)
             return
         resident = change.resident
         if resident is None:

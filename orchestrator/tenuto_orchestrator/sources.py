@@ -105,7 +105,7 @@ class Sources:
         new: dict[str, list[TaskRef]] = {}
         for task in beat.tasks:
             self._check_home(partition, task.instance)
-            if partition.beats.hear(beat.worker, task, moment):
+            if partition.beats.hear(beat.worker, task, moment, pool=beat.pool):
                 held = new.setdefault(task.instance, [])
                 if task.held:
                     held.append(task_ref(task))

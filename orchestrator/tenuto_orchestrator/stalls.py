@@ -16,7 +16,7 @@ from tenuto.core.events import ActivityCompleted, ActivityFailed
 from tenuto.core.letters import Answered, Letter, Raise, Terminate
 from tenuto.core.status import Status
 from tenuto.core.turn import Arrival
-from tenuto.errors import StalledError, UnknownWorkflowError
+from tenuto.errors import StalledError, TenutoError, UnknownWorkflowError
 from tenuto_orchestrator.change import Change, Envelope
 from tenuto_orchestrator.holds import is_hold, let_go
 from tenuto_orchestrator.outcome import update_of
@@ -87,10 +87,18 @@ def stall(
     hold(change, items, envelope)
     change.stalled = True
     change.reason = str(error)
+    change.cause = _cause(change, error)
     execution = change.resident.execution if change.resident is not None else None
     unknown = execution is not None and isinstance(execution.stalled, UnknownWorkflowError)
     if not (unknown or isinstance(error, UnreadYetError)):
         mark_stalled(change, str(error), now)
+
+
+def _cause(change: Change, error: StalledError) -> str:
+    """The name of the engine's error that is at the bottom of it."""
+    execution = change.resident.execution if change.resident is not None else None
+    found = error.__cause__ if execution is None or execution.stalled is None else execution.stalled
+    return type(found if isinstance(found, TenutoError) else error).__name__
 
 
 def mark_stalled(change: Change, reason: str, now: datetime) -> None:

@@ -104,6 +104,8 @@ class ActivityTask(TaskRef, frozen=True, kw_only=True):
     """Sent alone after it had been lost: if it is redelivered again, it may be what kills its worker."""
     sending: int | None = None
     """How often the attempt was sent before, and lost."""
+    sent: datetime | None = None
+    """The time of the turn that sent it."""
     trace: dict[str, str] = {}
 
 
@@ -160,6 +162,8 @@ class Beat(_Struct, frozen=True, kw_only=True, tag_field="type", tag="beat"):
 
     worker: str
     """Its name. It hears on the queue `tenuto.workers.<worker>`, if it has made that, what nobody waits for."""
+    pool: str = ""
+    """The pool that it serves, for metrics."""
     tasks: list[Held]
 
 

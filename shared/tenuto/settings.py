@@ -87,8 +87,8 @@ class Settings(Environment):
     )
     metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = Field(
         default=None,
-        description="The port on which an orchestrator or a worker serves Prometheus metrics at `/metrics`, and the "
-        "probes `/healthz` and `/readyz`; none by default. Needs `tenuto[metrics]`.",
+        description="The port on which an orchestrator or a worker serves Prometheus [metrics](metrics.md) at "
+        "`/metrics`, and the probes `/healthz` and `/readyz`; none by default. Needs `tenuto[metrics]`.",
     )
     tracing: Literal["auto", "otlp", "off"] = Field(
         default="auto",

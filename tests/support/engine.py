@@ -19,6 +19,7 @@ from tenuto.broker.memory import MemoryBroker, MemoryServer
 from tenuto.broker.protocol import Broker
 from tenuto.core.status import Status
 from tenuto.faults import NO_FAULTS, Faults
+from tenuto.metrics.recorder import NO_RECORDER, Recorder
 from tenuto.naming import Names
 from tenuto.payload_store import PayloadStore
 from tenuto.settings import ClientSettings, OrchestratorSettings, WorkerSettings
@@ -87,6 +88,7 @@ class Engine:
         faults: Faults = NO_FAULTS,
         objects: PayloadStore | None = None,
         tracing: Tracing | None = None,
+        recorder: Recorder = NO_RECORDER,
         **settings: Any,
     ) -> Running:
         """Start another orchestrator, with a store and a broker connection of its own."""
@@ -104,6 +106,7 @@ class Engine:
             faults=faults,
             payload_store=objects,
             tracing=tracing,
+            recorder=recorder,
         )
         close = own_store.close if own_store is not self.store else _nothing
         return await self._start(service, own_broker, close)
@@ -115,6 +118,7 @@ class Engine:
         app: App | None = None,
         broker: Broker | None = None,
         tracing: Tracing | None = None,
+        recorder: Recorder = NO_RECORDER,
         **settings: Any,
     ) -> Running:
         own_broker = broker if broker is not None else self.place.broker("worker")
@@ -122,7 +126,9 @@ class Engine:
         values = {"beat_interval": 0.5, "grace": 5.0} | settings
         made = WorkerSettings(pool=pool, namespace=self.place.namespace, **values)
         return await self._start(
-            Worker(app or self.app, own_broker, made, tracing=tracing), own_broker, _nothing
+            Worker(app or self.app, own_broker, made, tracing=tracing, recorder=recorder),
+            own_broker,
+            _nothing,
         )
 
     async def record(self, instance: str) -> InstanceRecord:

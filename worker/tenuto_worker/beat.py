@@ -19,6 +19,8 @@ from typing import Final, NamedTuple
 from tenuto.broker.protocol import Broker, Outcome, Outgoing
 from tenuto.faults import NO_FAULTS, Faults
 from tenuto.messages import Beat, encode
+from tenuto.metrics import catalogue
+from tenuto.metrics.recorder import NO_RECORDER, Recorder
 from tenuto.sealing import Sealer
 from tenuto_worker.folding import split
 from tenuto_worker.holdings import Holdings, Job
@@ -38,21 +40,25 @@ class Heart:
         holdings: Holdings,
         *,
         worker: str,
+        pool: str = "",
         interval: float,
         hold_after: float = math.inf,
         faults: Faults = NO_FAULTS,
         on_beat: Callable[[], None] = lambda: None,
         sealer: Sealer | None = None,
+        recorder: Recorder = NO_RECORDER,
     ) -> None:
         """`on_beat` is called before every beat that says something."""
         self._broker = broker
         self._sealer = sealer or Sealer()
         self._holdings = holdings
         self._worker = worker
+        self._pool = pool
         self._interval = interval
         self._hold_after = hold_after
         self._faults = faults
         self._on_beat = on_beat
+        self._recorder = recorder
         self._begun: list[Job] = []
         self._wake = asyncio.Event()
 
@@ -109,6 +115,7 @@ class Heart:
         if not beats:
             return ()
         self._on_beat()
+        self._recorder.count(catalogue.WORKER_BEATS, amount=len(beats))
         return await self._broker.publish(
             [
                 Outgoing(
@@ -126,7 +133,7 @@ class Heart:
             self._sealer.seal(job.report(now, held=hold or job.parcel.released), job.task.instance)
             for job in jobs
         ]
-        return encode(Beat(worker=self._worker, tasks=tasks))
+        return encode(Beat(worker=self._worker, pool=self._pool, tasks=tasks))
 
 
 class _Beat(NamedTuple):

@@ -23,15 +23,16 @@ import msgspec
 
 from tenuto.activity import Pulse
 from tenuto.app import ActivityDefinition
-from tenuto.attempts import Executor, Slots, Threads
+from tenuto.attempts import Executor, Meter, Slots, Threads
 from tenuto.broker.protocol import Broker, Delivery, Subscription
 from tenuto.clock import SYSTEM_CLOCK, Clock
 from tenuto.codecs import PayloadCodec
 from tenuto.faults import NO_FAULTS, Faults
 from tenuto.messages import ActivityResult, TaskRef, decode_tasks
+from tenuto.metrics.recorder import NO_RECORDER, Recorder
 from tenuto.naming import Names
 from tenuto.payload_store import PayloadStore
-from tenuto.sealing import make_sealer, make_shelf
+from tenuto.sealing import Sealer, make_sealer, make_shelf
 from tenuto.settings import WorkerSettings
 from tenuto.tracing import Tracing
 from tenuto_worker.answers import Answer, Answers
@@ -101,9 +102,11 @@ class Worker:
         codecs: Sequence[PayloadCodec] | None = None,
         payload_store: PayloadStore | None = None,
         tracing: Tracing | None = None,
+        recorder: Recorder = NO_RECORDER,
     ) -> None:
         """`pool`, `codecs` (what seals payloads, in order) and `payload_store` (where large ones are kept) go before
-        what the settings say; `tracing` is what spans are made with, by default the process's own tracer provider.
+        what the settings say; `tracing` is what spans are made with, by default the process's own tracer provider;
+        `recorder` is told what it does.
 
         Raises:
             SettingsError: the settings name a codec or a store that there is not, or lack a key.
@@ -124,26 +127,23 @@ class Worker:
             broker,
             self._holdings,
             worker=self.id,
+            pool=self.pool,
             interval=settings.beat_interval,
             hold_after=settings.hold_after,
             faults=faults,
             on_beat=self._hearing.begin,
             sealer=sealer,
+            recorder=recorder,
         )
+        self._meter = Meter(recorder, clock, pool=self.pool, known=self._activities)
         self._slots: Slots[Job] = Slots(
             limit=settings.concurrency,
-            executor=Executor(
-                self._activities,
-                self._threads,
-                clock,
-                max_payload_bytes=settings.max_payload_bytes,
-                sealer=sealer,
-                shelf=make_shelf(settings, payload_store),
-                tracing=Tracing.of_settings(settings) if tracing is None else tracing,
-                origin=_origin(settings, names.activities(self.pool)),
+            executor=self._executor(
+                settings, names, sealer, clock, payload_store=payload_store, tracing=tracing
             ),
             answer=self._answer,
             faults=faults,
+            meter=self._meter,
             on_begin=self._heart.begun,
             on_crash=self._crashed,
         )
@@ -159,6 +159,27 @@ class Worker:
         self._stopping: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
         self._cause: BaseException | None = None
+
+    def _executor(
+        self,
+        settings: WorkerSettings,
+        names: Names,
+        sealer: Sealer,
+        clock: Clock,
+        *,
+        payload_store: PayloadStore | None,
+        tracing: Tracing | None,
+    ) -> Executor:
+        return Executor(
+            self._activities,
+            self._threads,
+            clock,
+            max_payload_bytes=settings.max_payload_bytes,
+            sealer=sealer,
+            shelf=make_shelf(settings, payload_store),
+            tracing=Tracing.of_settings(settings) if tracing is None else tracing,
+            origin=_origin(settings, names.activities(self.pool)),
+        )
 
     @property
     def ready(self) -> bool:
@@ -260,6 +281,7 @@ class Worker:
             # rule W1: only a task that was alone in its message can be blamed for what became of its worker, and not
             # while it still runs here: then a connection was lost, and no worker.
             blamed = len(tasks) == 1 and tasks[0].alone and not self._holdings.holds(tasks[0])
+            self._meter.unanswered(jobs, "lost")
             self._hand_back(jobs, counted=blamed)
         elif self._stopping is not None:
             # Delivered before the cancel took effect.
@@ -297,13 +319,16 @@ class Worker:
         publishing, beating, intake, hearing = self._services
         intake.cancel()
         await self._intake.cancel()
-        self._hand_back(self._slots.withdraw())
+        waiting = self._slots.withdraw()
+        self._meter.unanswered(waiting, "returned")
+        self._hand_back(waiting)
         await self._slots.finished(self._grace)
         unanswered = self._slots.abandon()
         if unanswered:
             _logger.warning(
                 "%d activities did not end within the grace of %g s.", len(unanswered), self._grace
             )
+        self._meter.unanswered(unanswered, "returned")
         self._hand_back(unanswered)
         await self._slots.ended(_FAREWELL)
         await self._last_words(publishing)

@@ -12,7 +12,9 @@ import typer
 
 from tenuto.app import App
 from tenuto.client import Client
+from tenuto.doctor import Onlooker
 from tenuto.errors import SettingsError
+from tenuto.metrics import catalogue
 from tenuto.settings import ClientSettings, GatewaySettings, OrchestratorSettings, WorkerSettings, mask_url
 from tenuto_gateway.cli.command import Shared, command
 from tenuto_gateway.cli.connections import reachable_broker, store_of
@@ -24,7 +26,7 @@ from tenuto_gateway.front import gateway_of
 from tenuto_gateway.garbage import collect_seldom
 from tenuto_gateway.http.callers import Scope, new_token
 from tenuto_gateway.targets import load_target
-from tenuto_gateway.watching import probed, watched
+from tenuto_gateway.watching import measure
 from tenuto_orchestrator import Orchestrator
 from tenuto_worker import Worker
 from tenuto_worker.processes import supervise
@@ -60,6 +62,7 @@ async def _dev(shared: Shared, target: Target) -> None:
         shared.settings(WorkerSettings),
         shared.settings(ClientSettings),
         gateway_settings=gateway,
+        measured=True,
     )
     await serve(server, ready=lambda: _announce(server))
 
@@ -90,8 +93,10 @@ async def _orchestrator(shared: Shared, target: Target) -> None:
     app = load_target(target)
     settings = shared.settings(OrchestratorSettings)
     broker, store = reachable_broker(settings, "orchestrator"), store_of(settings)
-    orchestrator = Orchestrator(app, store, broker, settings)
-    service = Ensemble([store, broker], watched(orchestrator, store, broker, settings))
+    onlooker = Onlooker(store, broker, namespace=settings.namespace)
+    measured = measure(settings, (*catalogue.ORCHESTRATOR, *catalogue.WORKER), onlooker=onlooker)
+    orchestrator = Orchestrator(app, store, broker, settings, recorder=measured.recorder)
+    service = Ensemble([store, broker], measured.around(orchestrator))
     await serve(service, ready=_ready(f"orchestrator of the app {app.name} is up"))
 
 
@@ -121,7 +126,9 @@ def _worker(
 
 async def _serve_worker(app: App, settings: WorkerSettings) -> None:
     broker = reachable_broker(settings, f"worker {settings.pool}")
-    service = Ensemble([broker], probed(Worker(app, broker, settings), settings))
+    measured = measure(settings, catalogue.WORKER)
+    worker = Worker(app, broker, settings, recorder=measured.recorder)
+    service = Ensemble([broker], measured.around(worker))
     await serve(service, ready=_ready(f"worker of the app {app.name}, pool {settings.pool}, is up"))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from tenuto.attempts.execution import Executor
 from tenuto.attempts.job import Job
+from tenuto.attempts.meter import LOCAL, Ending, Meter
 from tenuto.attempts.slots import Slots
 from tenuto.attempts.threads import Threads
 
-__all__ = ["Executor", "Job", "Slots", "Threads"]
+__all__ = ["LOCAL", "Ending", "Executor", "Job", "Meter", "Slots", "Threads"]

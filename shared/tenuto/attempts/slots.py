@@ -17,6 +17,7 @@ import msgspec
 
 from tenuto.attempts.execution import Executor
 from tenuto.attempts.job import Job
+from tenuto.attempts.meter import Ending, Meter
 from tenuto.attempts.waiting import Waiting
 from tenuto.attempts.watchdog import Watchdog
 from tenuto.core.events import Failure
@@ -41,6 +42,7 @@ class Slots(Generic[J]):
         executor: Executor,
         answer: Callable[[J, ActivityResult], None],
         faults: Faults,
+        meter: Meter,
         on_begin: Callable[[J], None],
         on_crash: Callable[[BaseException], None],
         is_lost: Callable[[J], bool] = lambda _: False,
@@ -51,6 +53,8 @@ class Slots(Generic[J]):
         self._executor = executor
         self._give = answer
         self._faults = faults
+        self._meter = meter
+        meter.slots(limit, 0)
         self._on_begin = on_begin
         self._on_crash = on_crash
         self._is_lost = is_lost
@@ -75,6 +79,7 @@ class Slots(Generic[J]):
     def drop(self, job: J) -> None:
         """Nobody waits for the job any more: it does not begin or, if it has, is cancelled, and is not answered."""
         job.answered = True
+        self._meter.unanswered([job], "cancelled")
         if job.runner is None:
             self._waiting.remove(lambda one: one is job)
         _cancel(job)
@@ -112,6 +117,7 @@ class Slots(Generic[J]):
             job.runner = runner
             self._running[runner] = job
             runner.add_done_callback(self._done, context=self._context)
+        self._meter.slots(self._limit, len(self._running))
 
     def _done(self, runner: asyncio.Task[None]) -> None:
         self._waiting.ended(self._running.pop(runner))
@@ -124,6 +130,7 @@ class Slots(Generic[J]):
         loop = asyncio.get_running_loop()
         job.began = started = loop.time()
         self._on_begin(job)
+        self._meter.begun(job)
         watchdog = Watchdog(job, self._expire)
         try:
             outcome = await self._executor.execute(job)
@@ -137,7 +144,8 @@ class Slots(Generic[J]):
             )
             return
         await self._faults.reach("worker.executed")
-        self._answer(job, outcome, seconds=loop.time() - started)
+        ending: Ending = "failed" if isinstance(outcome, Failure) else "completed"
+        self._answer(job, outcome, ending, seconds=loop.time() - started)
 
     def _expire(self, job: J, limit: str, allowed: float) -> None:
         """The attempt has outrun a limit (rule W4).
@@ -149,11 +157,13 @@ class Slots(Generic[J]):
             limit, allowed, activity=task.name, instance=task.instance, attempt=task.attempt
         )
         seconds = 0.0 if job.began is None else asyncio.get_running_loop().time() - job.began
-        self._answer(job, failure, seconds=seconds)
+        self._answer(job, failure, "timed_out", seconds=seconds)
         _cancel(job)
 
-    def _answer(self, job: J, outcome: msgspec.Raw | Failure, *, seconds: float) -> None:
+    def _answer(self, job: J, outcome: msgspec.Raw | Failure, ending: Ending, *, seconds: float) -> None:
         task = job.task
+        if not job.answered:
+            self._meter.ended(job, ending, seconds)
         result = ActivityResult(
             instance=task.instance,
             run=task.run,

@@ -85,7 +85,7 @@ def _activity_scheduled(state: State, event: ActivityScheduled) -> None:
         return
     time = _time(state)
     state.pending[event.id] = PendingActivity(command=event, first=time, sent=time)
-    state.tasks_pending += 1
+    _count_out(state, event, 1)
 
 
 def _activity_completed(state: State, event: ActivityCompleted) -> None:
@@ -97,7 +97,7 @@ def _activity_failed(state: State, event: ActivityFailed) -> None:
     if event.retry_at is None or not isinstance(pending, PendingActivity):
         _drop(state, event.command)
         return
-    state.tasks_pending -= pending.is_out
+    _count_out(state, pending.command, -pending.is_out)
     pending.fail(event)
 
 
@@ -106,7 +106,7 @@ def _activity_retried(state: State, event: ActivityRetried) -> None:
     if isinstance(pending, PendingActivity):
         _end_wait(state, pending)
         pending.sent = _time(state)
-        state.tasks_pending += pending.is_out
+        _count_out(state, pending.command, +pending.is_out)
 
 
 def _activity_lost(state: State, event: ActivityLost) -> None:
@@ -194,7 +194,7 @@ def _execution_resumed(state: State, event: ExecutionResumed) -> None:
         pending.deferred = False
         if isinstance(pending, PendingActivity):
             pending.sent = _time(state)
-            state.tasks_pending += 1
+            _count_out(state, pending.command, 1)
     state.deferred_commands = []
 
 
@@ -250,10 +250,22 @@ def _time(state: State) -> datetime:
     return state.time
 
 
+def _count_out(state: State, command: ActivityScheduled, change: int) -> None:
+    """So many more tasks of the activity, one or none, are out."""
+    state.tasks_pending += change
+    if command.local:
+        return
+    out = state.tasks_by_pool.get(command.pool, 0) + change
+    if out:
+        state.tasks_by_pool[command.pool] = out
+    else:
+        state.tasks_by_pool.pop(command.pool, None)
+
+
 def _drop(state: State, command: int) -> None:
     pending = state.pending.pop(command, None)
     if isinstance(pending, PendingActivity):
-        state.tasks_pending -= pending.is_out
+        _count_out(state, pending.command, -pending.is_out)
 
 
 def _end_wait(state: State, pending: PendingActivity | PendingChild) -> None:

@@ -67,6 +67,7 @@ class State:
         "started",
         "status",
         "tags",
+        "tasks_by_pool",
         "tasks_pending",
         "time",
         "trace",
@@ -111,6 +112,8 @@ class State:
         self.pending: dict[int, Pending] = {}
         self.tasks_pending = 0
         """Activities whose task is out and unanswered."""
+        self.tasks_by_pool: dict[str, int] = {}
+        """How many of those are with each pool, local ones left out."""
         self.deferred_commands: list[int] = []
         """Retries that fell due while the instance was suspended."""
 
@@ -202,4 +205,5 @@ class State:
         """Nothing is awaited any more: the generation is over."""
         self.pending = {}
         self.tasks_pending = 0
+        self.tasks_by_pool = {}
         self.deferred_commands = []

@@ -1,8 +1,11 @@
-"""Metrics in Prometheus' form, on an HTTP port of their own; needs the extra `tenuto[metrics]`.
+"""Metrics: what the engine tells of itself, and to whom.
 
-    server    the port, and what it serves
-    probes    `/healthz` and `/readyz`, on the same port
-    liveness  what waits in a deployment, and what the doctor finds wrong with it
+    catalogue   every metric, by name
+    recorder    who is told what happened; nobody, unless metrics are asked for
+    prometheus  a recorder that Prometheus can ask
+    liveness    what waits in a deployment, and what the doctor finds wrong with it
+    server      the port that Prometheus asks
+    probes      `/healthz` and `/readyz`, on the same port
 
-Everything is a collector that is asked when Prometheus asks, so nothing is counted that nobody reads.
+`prometheus` and `liveness` need the extra `tenuto[metrics]`; services know the first two modules alone.
 """

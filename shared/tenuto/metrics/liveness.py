@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from tenuto.doctor import Look, Onlooker, Patience, Severity, examine
 from tenuto.errors import BrokerError, StoreError
+from tenuto.metrics import catalogue
 
 __all__ = ["LivenessCollector", "LivenessWatch"]
 
@@ -32,20 +33,13 @@ class LivenessCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Nothing before the first look."""
         look = self.look
-        if look is None:
-            return
-        yield GaugeMetricFamily(
-            "tenuto_looked_at_timestamp_seconds", "When this was seen.", value=look.health.now.timestamp()
-        )
-        yield from _waiting(look)
-        yield from _ownership(look)
-        yield from _pools(look)
-        problems = GaugeMetricFamily(
-            "tenuto_problems", "What `tenuto doctor` finds wrong, by kind.", labels=["kind"]
-        )
-        for kind, count in _problems(look, self._patience).items():
-            problems.add_metric([kind], count)
-        yield problems
+        if look is not None:
+            yield _family(catalogue.LOOKED_AT, {(): look.health.now.timestamp()})
+            yield from _waiting(look)
+            yield from _ownership(look)
+            yield from _queues(look)
+            found = _problems(look, self._patience)
+            yield _family(catalogue.PROBLEMS, {(kind,): count for kind, count in found.items()})
 
 
 class LivenessWatch:
@@ -86,47 +80,50 @@ class LivenessWatch:
             await asyncio.sleep(self._interval)
 
 
+def _family(metric: catalogue.Metric, values: catalogue.Values) -> Metric:
+    made = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = made(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
 def _waiting(look: Look) -> Iterator[Metric]:
-    count = GaugeMetricFamily("tenuto_waiting", "What waits in the database, by place.", labels=["place"])
-    age = GaugeMetricFamily(
-        "tenuto_waiting_oldest_seconds", "For how long the oldest of it has waited.", labels=["place"]
-    )
+    counts: dict[tuple[str, ...], float] = {}
+    ages: dict[tuple[str, ...], float] = {}
     for place in _PLACES:
         backlog = getattr(look.health, place)
-        count.add_metric([place], backlog.count)
-        waited = 0.0 if backlog.oldest is None else (look.health.now - backlog.oldest).total_seconds()
-        age.add_metric([place], waited)
-    live = GaugeMetricFamily(
-        "tenuto_instances", "Instances that have not ended, by status.", labels=["status"]
-    )
-    for status, instances in look.health.live.items():
-        live.add_metric([status.value], instances)
-    yield from (count, age, live)
+        counts[place,] = backlog.count
+        ages[place,] = 0.0 if backlog.oldest is None else (look.health.now - backlog.oldest).total_seconds()
+    yield _family(catalogue.WAITING, counts)
+    yield _family(catalogue.WAITING_OLDEST, ages)
+    yield _family(catalogue.TIMERS_DUE, {(): look.health.timers.count})
+    live: catalogue.Values = {(status.value,): count for status, count in look.health.live.items()}
+    yield _family(catalogue.INSTANCES, live)
 
 
 def _ownership(look: Look) -> Iterator[Metric]:
-    yield GaugeMetricFamily("tenuto_orchestrators", "Orchestrators that live.", value=len(look.members))
-    yield GaugeMetricFamily("tenuto_partitions", "Partitions.", value=len(look.health.leases))
-    owned = sum(lease.owner is not None and lease.remaining > 0 for lease in look.health.leases)
-    yield GaugeMetricFamily(
-        "tenuto_partitions_unowned", "Partitions without a live owner.", value=len(look.health.leases) - owned
-    )
-    yield CounterMetricFamily(
-        "tenuto_lease_acquisitions",
-        "How often partitions were taken, all epochs together.",
-        value=sum(lease.epoch for lease in look.health.leases),
-    )
+    leases = look.health.leases
+    owned = sum(lease.owner is not None and lease.remaining > 0 for lease in leases)
+    yield _family(catalogue.ORCHESTRATORS, {(): len(look.members)})
+    yield _family(catalogue.PARTITIONS, {(): len(leases)})
+    yield _family(catalogue.PARTITIONS_UNOWNED, {(): len(leases) - owned})
+    yield _family(catalogue.LEASE_ACQUISITIONS, {(): sum(lease.epoch for lease in leases)})
 
 
-def _pools(look: Look) -> Iterator[Metric]:
-    messages = GaugeMetricFamily("tenuto_pool_messages", "Messages that wait for workers.", labels=["pool"])
-    consumers = GaugeMetricFamily("tenuto_pool_workers", "Consumers of a pool's queue.", labels=["pool"])
-    prefix = look.names.activities("")
-    for queue, info in (look.queues or {}).items():
-        if queue.startswith(prefix) and info is not None:
-            messages.add_metric([queue.removeprefix(prefix)], info.messages)
-            consumers.add_metric([queue.removeprefix(prefix)], info.consumers)
-    yield from (messages, consumers)
+def _queues(look: Look) -> Iterator[Metric]:
+    names = look.names
+    found = {queue: info for queue, info in (look.queues or {}).items() if info is not None}
+    prefix = names.activities("")
+    pools = {queue.removeprefix(prefix): info for queue, info in found.items() if queue.startswith(prefix)}
+    yield _family(catalogue.POOL_MESSAGES, {(pool,): info.messages for pool, info in pools.items()})
+    yield _family(catalogue.POOL_WORKERS, {(pool,): info.consumers for pool, info in pools.items()})
+    turns = [info.messages for queue, info in found.items() if queue.startswith(names.turns_prefix)]
+    yield _family(catalogue.TURN_QUEUE_MESSAGES, {(): sum(turns)} if turns else {})
+    dead: catalogue.Values = {
+        (queue,): found[queue].messages for queue in (names.dead, names.start_dead) if queue in found
+    }
+    yield _family(catalogue.DEAD_LETTERS, dead)
 
 
 def _problems(look: Look, patience: Patience) -> Counter[str]:

@@ -11,6 +11,7 @@ import msgspec
 from tenuto.app import App
 from tenuto.clock import SYSTEM_CLOCK
 from tenuto.messages import ActivityResult, ActivityTask
+from tenuto.metrics.recorder import NO_RECORDER
 from tenuto.sealing import Sealer
 from tenuto.shelf import Shelf
 from tenuto_orchestrator.local import LocalActivities
@@ -51,6 +52,7 @@ async def test_what_waits_for_a_lost_partition_is_not_executed() -> None:
         settings=SimpleNamespace(local_concurrency=2, max_payload_bytes=1000),
         sealer=Sealer(),
         shelf=Shelf(),
+        recorder=NO_RECORDER,
     )
     sources = SimpleNamespace(
         answered_here=lambda partition, result, _done: answers.put_nowait((partition, result))

@@ -56,6 +56,6 @@ async def test_what_nobody_waits_for_is_not(change: Any) -> None:
 async def test_what_cannot_be_told_at_present_is_wanted() -> None:
     """A stalled instance waits as before; it is only that nothing can be done with an answer yet."""
     partition = _partition()
-    partition.stalled["order-17"] = Stall(reason="no code", mark_at=0.0)
+    partition.stalled["order-17"] = Stall(reason="no code", mark_at=0.0, cause="StalledError")
     assert _is_wanted(_change(None, partition), TASK)
     assert _is_wanted(_change(_resident(), stalled=True), TASK)
