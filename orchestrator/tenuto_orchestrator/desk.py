@@ -86,7 +86,7 @@ class Desk:
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug of the engine's must not end a workflow
-            _log.exception("instance %r: the turn failed", instance)
+            _log.exception("instance %r: the turn failed", instance, extra={"instance_id": instance})
             stalled = StalledError(f"engine error: {error!r}")
             kept_back = change.overtook
             if change.insert is not None:

@@ -197,9 +197,14 @@ class Ownership:
             async with self._slots:
                 await self._recoverer.recover(number, epoch, lambda: self._recovering[number][1], self._lost)
         except StoreError as error:
-            _log.warning("partition %d cannot be recovered yet: %s", number, error)
+            _log.warning(
+                "partition %d cannot be recovered yet: %s", number, error, extra={"partition": number}
+            )
         except BrokerError as error:
-            _log.warning("partition %d is left to others, for the broker is away: %s", number, error)
+            fields = {"partition": number}
+            _log.warning(
+                "partition %d is left to others, for the broker is away: %s", number, error, extra=fields
+            )
             self._broker_away = True
             await self._release([number])
         finally:
@@ -260,7 +265,9 @@ class Ownership:
             await partition.close()
 
     def _lost(self, partition: Partition, reason: str) -> None:
-        _log.warning("partition %d (epoch %d) is given up: %s", partition.number, partition.epoch, reason)
+        number, epoch = partition.number, partition.epoch
+        fields = {"partition": number}
+        _log.warning("partition %d (epoch %d) is given up: %s", number, epoch, reason, extra=fields)
         if self._env.owned.get(partition.number) is partition:
             del self._env.owned[partition.number]
             self._env.residents.drop_partition(partition.number)

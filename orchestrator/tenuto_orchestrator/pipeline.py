@@ -194,7 +194,12 @@ class Pipeline:
         except StoreError:  # the payload store is away, which says nothing about this instance
             raise
         except Exception as error:  # noqa: BLE001 - one instance's history must not stand in the way of the others
-            _log.error("instance %r: its history cannot be read: %r", instance, error)
+            _log.error(
+                "instance %r: its history cannot be read: %r",
+                instance,
+                error,
+                extra={"instance_id": instance},
+            )
             return Resident(record=record, execution=None, unreadable=unreadable(instance, error))
         kept = history if self._env.keeps_history else None
         return Resident(record=record, execution=execution, history=kept)
@@ -311,7 +316,8 @@ class Pipeline:
         try:
             return change, await self._store_alone(change)
         except DataRefusedError as error:
-            _log.error("instance %r: the database refuses its data: %s", change.instance, error)
+            fields = {"instance_id": change.instance, "partition": change.partition.number}
+            _log.error("instance %r: the database refuses its data: %s", change.instance, error, extra=fields)
         try:
             offender = await self._offender(change)
         except StoreError as error:

@@ -216,7 +216,8 @@ def _out(stored: StoredInstance) -> list[tuple[int, int]]:
     try:
         state = State.fold(record.id, record.run, read_history(stored.turns))
     except Exception as error:  # noqa: BLE001 - one instance's history must not keep a partition from being recovered
-        _log.error("instance %r: its history cannot be read: %r", record.id, error)
+        fields = {"instance_id": record.id, "partition": record.partition}
+        _log.error("instance %r: its history cannot be read: %r", record.id, error, extra=fields)
         return []
     return [(task.scheduled.id, task.attempt) for task in state.tasks_out()]
 

@@ -148,7 +148,7 @@ class Settler:
                 else change.resident.record
             )
             marked = record is None or record.status is Status.STALLED
-            _log.warning("instance %r is held: %s", instance, change.reason)
+            _log.warning("instance %r is held: %s", instance, change.reason, extra={"instance_id": instance})
             mark_at = (
                 math.inf if marked else asyncio.get_running_loop().time() + self._env.settings.stall_grace
             )

@@ -307,6 +307,7 @@ class Worker:
                     "Activity %r of instance %r is cancelled: nobody waits for it.",
                     job.task.name,
                     job.task.instance,
+                    extra={"instance_id": job.task.instance, "activity": job.task.name},
                 )
                 self._slots.drop(job)
                 self._holdings.settle(job)

@@ -141,6 +141,7 @@ class Slots(Generic[J]):
                 "Activity %r of instance %r ended when nobody waited for it any more; its outcome is dropped.",
                 job.task.name,
                 job.task.instance,
+                extra={"instance_id": job.task.instance, "activity": job.task.name},
             )
             return
         await self._faults.reach("worker.executed")
