@@ -137,8 +137,18 @@ def private_postgres(
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """The program that checks alerts."""
-    found = shutil.which("promtool")
-    return found if found is not None else _give_up("needs promtool (Debian: apt-get install prometheus)")
+    return _program_of_prometheus("promtool")
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> str:
+    """The program that scrapes, and answers queries."""
+    return _program_of_prometheus("prometheus")
+
+
+def _program_of_prometheus(name: str) -> str:
+    found = shutil.which(name)
+    return found if found is not None else _give_up(f"needs {name} (Debian: apt-get install prometheus)")
 
 
 def _or_skip(get: Callable[[], T]) -> T:

@@ -114,14 +114,20 @@ class Cluster:
         for process in self._processes:
             process.kill()
 
-    def _tenuto(self, *arguments: str) -> Process:
-        return self._start(["-m", "tenuto_gateway.cli", *arguments], name=arguments[0])
+    def _tenuto(self, *arguments: str, settings: Mapping[str, str] | None = None) -> Process:
+        return self._start(["-m", "tenuto_gateway.cli", *arguments], name=arguments[0], settings=settings)
 
-    def _start(self, arguments: Sequence[str], *, name: str) -> Process:
+    def _start(
+        self, arguments: Sequence[str], *, name: str, settings: Mapping[str, str] | None = None
+    ) -> Process:
         log = self._folder / f"{len(self._processes)}-{name}.log"
         self._show_log(log)
         process = OwnedProcess(
-            [sys.executable, *arguments], log=log, env=self.environment, cwd=ROOT, reaper=self._reaper
+            [sys.executable, *arguments],
+            log=log,
+            env={**self.environment, **(settings or {})},
+            cwd=ROOT,
+            reaper=self._reaper,
         )
         self._processes.append(process)
         return process
