@@ -73,6 +73,11 @@ def queries(dashboard: Path) -> dict[str, str]:
     }
 
 
+def selectors(expression: str) -> list[str]:
+    """What an expression speaks of."""
+    return re.findall(r"tenuto_\w+(?:\{[^}]*\})?", expression)
+
+
 async def test_a_pool_is_scaled_by_its_tasks(watched: Watched) -> None:
     """From nothing, which is known before there is any worker, up and back to nothing."""
     system = watched.system
@@ -111,6 +116,10 @@ async def test_every_query_of_every_dashboard_has_data(watched: Watched, dashboa
         await until(all_answered, "every query has data")
     except TimeoutError:
         pytest.fail(f"no data: {json.dumps(empty, indent=2)}")
+    # A query that falls back on zero has data even where it speaks of what there is not.
+    for expression in queries(dashboard).values():
+        for selector in selectors(expression):
+            assert await watched.system.prometheus.has_series(selector), selector
 
 
 async def test_every_choice_of_a_dashboard_has_something_to_choose(watched: Watched) -> None:
@@ -138,7 +147,7 @@ async def test_every_alert_is_evaluated_and_speaks_of_what_there_is(watched: Wat
     rules = {rule["name"]: rule for rule in await prometheus.rules()}
     assert len(rules) == sum(file.read_text().count("- alert:") for file in ALERTS.glob("*[!t].yaml"))
     for name, rule in rules.items():
-        for selector in re.findall(r"tenuto_\w+(?:\{[^}]*\})?", rule["query"]):
+        for selector in selectors(rule["query"]):
             assert await prometheus.has_series(selector), f"{name}: nothing is {selector}"
 
     async def healthy() -> bool:

@@ -25,7 +25,7 @@ STATUS = "durabletask.runtime_status"
 
 STATUSES = {
     "any": "durabletask.type=orchestration",
-    **{each: f"{STATUS}={each}" for each in ("COMPLETED", "FAILED", "TERMINATED")},
+    **{each: f"{STATUS}={each}" for each in ("COMPLETED", "FAILED", "TERMINATED", "CONTINUED_AS_NEW")},
 }
 
 

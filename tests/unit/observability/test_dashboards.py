@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+from tenuto.metrics import catalogue
 from tests.support.schemas import complaints, schema
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = ROOT / "k8s/observability"
 DASHBOARDS = sorted((HERE / "dashboards").glob("*.json"))
+
+
+HTTP = {"tenuto_http_requests_total", "tenuto_http_request_seconds"}
+"""What the gateway tells."""
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -79,6 +84,35 @@ def test_every_query_is_about_the_chosen_deployment(file: Path) -> None:
                 metrics = target["expr"].count("tenuto_")
                 assert metrics, panel["title"]
                 assert target["expr"].count('{namespace=~"$namespace"') == metrics, panel["title"]
+
+
+def test_what_every_orchestrator_tells_alike_is_a_maximum_and_all_else_a_sum() -> None:
+    alike = {metric.told for metric in catalogue.DEPLOYMENT}
+    maxima = alike | {catalogue.LEASE_AGE_SECONDS.told}
+    for metric, aggregators in aggregated().items():
+        assert aggregators == {"max" if metric in maxima else "sum"}, metric
+
+
+def aggregated() -> dict[str, set[str]]:
+    """By which operators each metric is put together over processes, in dashboards and alerts."""
+    alerts = [file.read_text() for file in (ROOT / "k8s/alerts").glob("*.yaml") if "_test" not in file.name]
+    expressions = [
+        target["expr"]
+        for file in DASHBOARDS
+        for panel in load(file)["panels"]
+        for target in panel.get("targets", [])
+        if "expr" in target
+    ]
+    found: dict[str, set[str]] = {}
+    for text in [*alerts, *expressions]:
+        for operator, metric in re.findall(
+            r"(\w+)(?: by \([^)]*\))? ?\((?:(?:rate|increase)\()?(tenuto_\w+?)(?:_bucket|_sum|_count)?\b",
+            text,
+        ):
+            if operator != "absent":
+                found.setdefault(metric, set()).add(operator)
+    assert set(found) <= {metric.told for metric in catalogue.ALL} | HTTP
+    return found
 
 
 def test_latencies_lead_to_traces() -> None:
