@@ -175,8 +175,8 @@ def found_traces(
     )
     if grouped:
         fields = {
-            "traceName": {"operation": "groupby", "aggregations": []},
-            "duration": {"operation": "aggregate", "aggregations": ["count", "mean", "max"]},
+            "Trace name": {"operation": "groupby", "aggregations": []},
+            "Duration": {"operation": "aggregate", "aggregations": ["count", "mean", "max"]},
         }
         panel["transformations"] = [{"id": "groupBy", "options": {"fields": fields}}]
     return panel

@@ -51,7 +51,7 @@ SEARCHES = [
     found_traces("Traces of the instance", f'{INSTANCE}="$instance"', about="Of its every generation."),
     found_traces("Traces of the workflow, by status", f'{WORKFLOW}="$workflow" $status', width=14),
     found_traces(
-        "How long they took",
+        "How long they took, µs",
         f'{WORKFLOW}="$workflow" $status',
         grouped=True,
         width=10,

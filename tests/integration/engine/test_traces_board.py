@@ -90,6 +90,6 @@ async def test_the_searches_of_the_board_of_traces_find_them(spans: list[Readabl
     }.items():
         for way, tags in status.items():
             assert bool(found(spans, by_workflow, workflow=workflow, status=tags)) == (way in ways), way
-    assert SEARCHES["How long they took"] == by_workflow
+    assert SEARCHES["How long they took, µs"] == by_workflow
     names = {span.name for span in found(spans, SEARCHES["Traces with errors"])}
     assert names == {"orchestration||fails", "orchestration||waits"}
