@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.postgres import create_database, drop_database
 from tests.support.queues import QueueSweeper
@@ -78,12 +79,20 @@ def selectors(expression: str) -> list[str]:
     return re.findall(r"tenuto_\w+(?:\{[^}]*\})?", expression)
 
 
+def scaled_by(manifest: str) -> str:
+    """What KEDA asks Prometheus, by the manifest of a scaler."""
+    [trigger] = yaml.safe_load((ALERTS.parent / manifest).read_text())["spec"]["triggers"]
+    return trigger["metadata"]["query"]
+
+
 async def test_a_pool_is_scaled_by_its_tasks(watched: Watched) -> None:
     """From nothing, which is known before there is any worker, up and back to nothing."""
     system = watched.system
-    asked = f'sum(tenuto_pool_tasks{{pool="{GATED_POOL}"}})'
+    of_any = scaled_by("scaling/scaled-object.yaml")
+    of_gated = of_any.replace('"pool"', f'"{GATED_POOL}"')  # as kustomize puts the pool's name in
+    assert of_gated != of_any
 
-    async def stands_at(tasks: int, expression: str = asked) -> None:
+    async def stands_at(tasks: int, expression: str = of_gated) -> None:
         async def reached() -> bool:
             return await system.prometheus.value(expression) == tasks
 
@@ -98,6 +107,15 @@ async def test_a_pool_is_scaled_by_its_tasks(watched: Watched) -> None:
     await stands_at(6)
     system.gate.touch()
     await stands_at(0)
+
+
+async def test_orchestrators_are_scaled_by_what_waits_for_them(watched: Watched) -> None:
+    asked = scaled_by("overlays/production/scaling.yaml")
+
+    async def known() -> bool:
+        return await watched.system.prometheus.value(asked) is not None
+
+    await until(known, f"{asked} has a value")
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda file: file.stem)
