@@ -27,7 +27,9 @@ from tenuto.core.events import (
     EventRaised,
     EventSent,
     ExecutionFailed,
+    ExecutionRerun,
     ExecutionRewound,
+    ExecutionStarted,
     ExecutionTerminated,
     Failure,
     Notification,
@@ -42,6 +44,9 @@ from tenuto.core.turn_builder import TurnBuilder
 from tenuto.errors import NonDeterminismError, RequestError, StalledError
 
 __all__ = ["Rewinding", "owes", "plan", "rewind", "version_to_take"]
+
+_BEGINNINGS = (ExecutionStarted, ExecutionRerun)
+"""What comes before these is not an instance's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +65,8 @@ def plan(history: Sequence[Event]) -> Rewinding:
     """Find the place from where an instance goes on. `history`: those of its events that count.
 
     Raises:
-        RequestError: it has not failed and was not terminated, or what it held when it ended has been given away.
+        RequestError: it has not failed and was not terminated, what it held when it ended has been given away, or what
+            failed is none of its own.
     """
     end = history[-1]
     match end:
@@ -70,6 +76,12 @@ def plan(history: Sequence[Event]) -> Rewinding:
             found = _before(history, failure)
         case _:
             raise RequestError("it has neither failed nor been terminated")
+    mark = next((event for event in history[found.kept :] if isinstance(event, ExecutionRerun)), None)
+    if mark is not None:
+        raise RequestError(
+            f"it would go on from within what it has of instance {mark.instance!r}, of which it was a rerun; rerun "
+            "that one from an earlier event instead"
+        )
     if owes(history[: found.kept]) or owes(history[:-1]):  # there, or only when it ended
         raise RequestError(
             "where it would go on from, or when it ended, it held locks or owed compensations, and those have been "
@@ -101,7 +113,7 @@ def _before(history: Sequence[Event], failure: Failure) -> Rewinding:
 def _undoing(history: Sequence[Event], index: int) -> Rewinding:
     """Undo this failure, and those around it between which the code asked for nothing: a group that it waited for."""
     first = last = index
-    while first > 1 and isinstance(history[first - 1], Notification):
+    while isinstance(history[first - 1], Notification) and not isinstance(history[first - 1], _BEGINNINGS):
         first -= 1
     while isinstance(history[last + 1], Notification):
         last += 1

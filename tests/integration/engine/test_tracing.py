@@ -67,6 +67,13 @@ async def fails(ctx: WorkflowContext) -> int:
     raise ValueError("in vain")
 
 
+@app.workflow
+async def tells(ctx: WorkflowContext) -> int:
+    ctx.send_event("nobody", "told")
+    await ctx.call_activity(plain, 1)
+    return await ctx.call_activity(plain, 2)
+
+
 _RECORDED: list[Recorded] = []
 
 
@@ -89,6 +96,23 @@ async def engine(make_engine: MakeEngine, spans: Recorded) -> Engine:
     await engine.orchestrator(tracing=spans.tracing)
     await engine.worker(tracing=spans.tracing)
     return engine
+
+
+async def test_a_rerun_is_a_trace_of_its_own_and_makes_no_span_of_what_it_keeps(
+    engine: Engine, spans: Recorded
+) -> None:
+    old = await engine.client.start(tells)
+    await old.result(timeout=20)
+    with from_starter():
+        new = await old.rerun(2)
+    assert await new.result(timeout=20) == 2
+    await until(spans.until("orchestration||tells", 2))
+    _, root = spans.named("orchestration||tells")
+    assert (parent(root), root.context.trace_id) == (STARTER.span_id, STARTER.trace_id)
+    assert (await new.status()).trace_id == f"{STARTER.trace_id:032x}"
+    (done_again,) = [span for span in spans.named("activity||plain") if parent(span) == span_id(root)]
+    assert (done_again.attributes or {})["durabletask.task.task_id"] == 2
+    assert len(spans.named("orchestration_event||told")) == 1, "it was sent once, by the old instance"
 
 
 async def test_a_run_is_one_trace(engine: Engine, spans: Recorded) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tenuto import App, RetryPolicy, Saga, WorkflowContext, when_all
+from tenuto import ActivityError, App, RetryPolicy, Saga, WorkflowContext, when_all
 from tenuto.core import ids
 from tenuto.core.events import (
     ActivityScheduled,
@@ -20,6 +20,7 @@ from tenuto.core.events import (
     Command,
     Event,
     ExecutionRerun,
+    ExecutionRewound,
     TimerCreated,
     decode_events,
     encode_events,
@@ -43,6 +44,7 @@ from tests.unit.core.bench import (
     done,
     due,
     event,
+    failed,
     names,
     raw,
     starts,
@@ -60,6 +62,7 @@ from tests.unit.core.programs import (
     expected,
     live,
 )
+from tests.unit.core.test_rewinding import go_on
 
 app = App("rerun")
 NEW_RUN = "f" * 32
@@ -401,6 +404,59 @@ def test_a_rerun_of_a_rerun_and_of_what_was_rewound(finished: Bench) -> None:
     history: list[Event] = [found.started, *turn.events]
     assert [each.seed for each in history if isinstance(each, ExecutionRerun)] == ["another", "third"]
     assert replay(app.resolve, "third", "e" * 32, history).stalled is None
+
+
+def test_one_that_was_rewound_is_rerun_from_what_counts() -> None:
+    old = begun(app, "three")
+    old.go(done(0, "a"))
+    old.go(failed(1, retryable=False))
+    go_on(old)
+    old.go(done(1, "b", attempt=2))
+    old.go(done(2, "c"))
+    assert old.output == ["a", "b", "c"]
+    bench, turn = again(old, 2)
+    assert any(isinstance(each, ExecutionRewound) for each in bench.history)
+    assert inputs(turn) == [2]
+    bench.go(done(2, "C"))
+    assert bench.output == ["a", "b", "C"]
+
+
+def test_what_was_rerun_is_rewound_with_its_own_keys() -> None:
+    old = begun(app, "three")
+    old.go(done(0, "a"))
+    old.go(terminate())
+    bench, turn = again(old, 1)
+    bench.go(failed(1, retryable=False))
+    assert keys(go_on(bench)) == keys(turn)
+    bench.go(done(1, "b", attempt=2))
+    bench.go(done(2, "c"))
+    assert bench.output == ["a", "b", "c"]
+
+
+@app.workflow
+async def mends(ctx: WorkflowContext) -> None:
+    try:
+        await ctx.call_activity("work")
+    except ActivityError:
+        await ctx.call_activity("mend")
+        await ctx.call_activity("tell")
+        raise
+
+
+def test_a_rewind_does_not_reach_into_what_was_kept() -> None:
+    """There it would go on with the keys of the old instance."""
+    old = begun(app, "mends")
+    for what in (failed(0), done(1), done(2)):
+        old.go(what)
+    from_inside, _ = again(old, 2)
+    from_inside.go(done(2))
+    assert from_inside.status is Status.FAILED
+    with pytest.raises(RequestError, match="within what it has of instance 'order-17'"):
+        go_on(from_inside)
+    told_again, _ = again(old, 1)
+    told_again.go(done(1))
+    told_again.go(done(2))
+    assert [task.scheduled.id for task in go_on(told_again).tasks] == [0], "it was told of the failure itself"
 
 
 def test_a_child_makes_an_instance_without_a_parent() -> None:

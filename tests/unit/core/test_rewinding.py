@@ -120,7 +120,7 @@ def go_on(bench: Bench) -> Turn:
     bench.now += timedelta(seconds=1)
     history = decode_events(encode_events(bench.history))
     found = plan(rewound(history))
-    execution = replay(bench.app.resolve, bench.instance, RUN, rewound(history)[: found.kept])
+    execution = replay(bench.app.resolve, bench.instance, bench.run, rewound(history)[: found.kept])
     turn = rewind(execution, found, bench.now, reason="mended")
     bench.execution = execution
     bench.history = [*history, *turn.events]
