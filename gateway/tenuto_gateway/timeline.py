@@ -80,6 +80,8 @@ class Timeline:
             if isinstance(event, TurnStarted):
                 self._at = event.at
                 continue
+            if isinstance(event, ExecutionRerun | ExecutionRewound):  # they begin a turn
+                self._at = event.at
             look = self._look(event)
             steps.append(
                 Step(

@@ -61,7 +61,7 @@ def test_answers_are_shown_with_the_name_of_what_they_answer() -> None:
 
 def test_a_rerun_tells_where_it_came_from() -> None:
     (step,) = Timeline().read([ExecutionRerun(instance="order-17", run="r", command=3, seed="s", at=AT)])
-    assert (step.what, step.subject) == ("rerun", "from event 3 of order-17")
+    assert (step.at, step.what, step.subject) == (AT, "rerun", "from event 3 of order-17")
 
 
 def test_a_new_generation_numbers_its_commands_anew() -> None:

@@ -459,6 +459,17 @@ def test_a_rewind_does_not_reach_into_what_was_kept() -> None:
     assert [task.scheduled.id for task in go_on(told_again).tasks] == [0], "it was told of the failure itself"
 
 
+def test_it_keeps_its_version() -> None:
+    first, both = App("first"), App("both")
+    for each in (first, both):
+        each.workflow(name="three", version="1")(three)
+    both.workflow(name="three", version="2")(sleeps)
+    old = begun(first, "three")
+    old.go(terminate())
+    bench, turn = again(old, 0, of=both)
+    assert (bench.state.version, [task.scheduled.name for task in turn.tasks]) == ("1", ["work"])
+
+
 def test_a_child_makes_an_instance_without_a_parent() -> None:
     old = begun(app, "three", started=with_parent("three", generation=3))
     old.go(done(0))
