@@ -53,6 +53,11 @@ class TenutoError(Exception):
 class UsageError(TenutoError):
     """The caller's code or configuration is wrong; trying again will not help."""
 
+    def __init__(self, message: str = "", *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        """The parameter that is wrong, where it is one of a request."""
+
 
 class SettingsError(UsageError):
     """A setting is unknown, missing or malformed."""

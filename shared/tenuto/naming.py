@@ -30,18 +30,18 @@ def check_instance_id(instance: str) -> None:
     Raises:
         UsageError: it is not; the message says what is wrong with it.
     """
-    check_name("The instance id", instance)
+    check_name("The instance id", instance, field="instance_id")
 
 
-def check_name(what: str, name: str) -> None:
+def check_name(what: str, name: str, *, field: str | None = None) -> None:
     """See to it that the name of a workflow or a version is 1 to 256 characters long and printable, so that every
     database takes it.
 
     Raises:
-        UsageError: it is not; the message says what is wrong with it, beginning with `what`.
+        UsageError: it is not; the message says what is wrong with it, beginning with `what`, and its `field` is this.
     """
     if (fault := name_fault(what, name)) is not None:
-        raise UsageError(fault)
+        raise UsageError(fault, field=field)
 
 
 def derived_instance_id(message_id: str) -> str:

@@ -19,11 +19,12 @@ from tenuto_gateway.http.context import Context, Here
 from tenuto_gateway.http.filters import After, Where
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.problems import BadRequestError
+from tenuto_gateway.http.queries import KNOWN_ONLY
 from tenuto_gateway.http.starts import Seconds, Wait, bounded
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1/bulk", tags=["bulk"])
+router = APIRouter(prefix="/api/v1/bulk", tags=["bulk"], dependencies=KNOWN_ONLY)
 
 _ADMIN = [needs(Scope.ADMIN)]
 _TOLD = {

@@ -11,10 +11,11 @@ from tenuto_gateway.http.bodies import answer, answers
 from tenuto_gateway.http.callers import Scope
 from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.guard import needs
+from tenuto_gateway.http.queries import KNOWN_ONLY
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1", tags=["deployment"])
+router = APIRouter(prefix="/api/v1", tags=["deployment"], dependencies=KNOWN_ONLY)
 
 _LOOK = [needs(Scope.READ)]
 

@@ -167,11 +167,11 @@ def _record(scope: Scope, status: int) -> None:
         named["new" if "instance" in named else "instance"] = started
     named |= state.get("named", {})  # nor what else it is about
     audit.info(
-        "%s from %s: %s %s %s: %d",
+        "%s from %s: %s %s%s: %d",
         caller.name if caller is not None else "a stranger",
         address[0] if address else "an unknown address",
         scope["method"],
         _route(scope),
-        " ".join(f"{name}={value!r}" for name, value in named.items()),
+        "".join(f" {name}={value!r}" for name, value in named.items()),
         status,
     )

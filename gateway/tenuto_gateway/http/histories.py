@@ -19,10 +19,11 @@ from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.paths import InstanceId
 from tenuto_gateway.http.problems import BadRequestError
+from tenuto_gateway.http.queries import KNOWN_ONLY
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1/instances/{instance}", tags=["instances"])
+router = APIRouter(prefix="/api/v1/instances/{instance}", tags=["instances"], dependencies=KNOWN_ONLY)
 
 _LOOK = [needs(Scope.READ)]
 

@@ -35,12 +35,13 @@ from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.filters import After, Where
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.paths import EventName, InstanceId
+from tenuto_gateway.http.queries import KNOWN_ONLY
 from tenuto_gateway.http.requests import ROW, asked, pending
 from tenuto_gateway.http.starts import RETRY, Seconds, Wait, bounded, started
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1", tags=["instances"])
+router = APIRouter(prefix="/api/v1", tags=["instances"], dependencies=KNOWN_ONLY)
 
 _LOOK = [needs(Scope.READ)]
 _OPERATE = [needs(Scope.OPERATE)]

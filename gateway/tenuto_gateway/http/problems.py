@@ -30,6 +30,7 @@ from tenuto.errors import (
 __all__ = ["HANDLERS", "BadRequestError", "problem", "refused"]
 
 _PLACE = re.compile(r" - at `(?P<path>[^`]*)`$")
+_FIELD = re.compile(r"(?:unknown|missing required) field `(?P<name>[^`]*)`")
 
 STATUSES: tuple[tuple[type[TenutoError], int], ...] = (
     (NotFoundError, 404),
@@ -108,7 +109,9 @@ def refused(error: TenutoError) -> tuple[int, str]:
 
 async def _of_tenuto(_request: Request, error: TenutoError) -> Response:
     status, words = refused(error)
-    field = "workflow" if isinstance(error, UnknownWorkflowError) else None
+    field = error.field if isinstance(error, UsageError) else None
+    if isinstance(error, UnknownWorkflowError):
+        field = "workflow"
     return problem(status, words, error=type(error).__name__, field=field)
 
 
@@ -121,8 +124,9 @@ async def _of_body(_request: Request, error: msgspec.DecodeError) -> Response:
     words = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return problem(400, f"The body cannot be read: {words}")
-    place = _PLACE.search(words)
-    return problem(422, words, field=place["path"].removeprefix("$.") if place else None)
+    place, name = _PLACE.search(words), _FIELD.search(words)
+    path = [place["path"].removeprefix("$.")] if place else []
+    return problem(422, words, field=".".join([*path, name["name"]] if name else path) or None)
 
 
 async def _of_parameters(_request: Request, error: RequestValidationError) -> Response:

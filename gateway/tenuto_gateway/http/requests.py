@@ -14,11 +14,12 @@ from tenuto_gateway.http.callers import Scope
 from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.paths import InstanceId, instance_path
+from tenuto_gateway.http.queries import KNOWN_ONLY
 from tenuto_gateway.http.starts import RETRY, Seconds, bounded
 
 __all__ = ["ROW", "accepted", "asked", "pending", "router"]
 
-router = APIRouter(prefix="/api/v1", tags=["instances"])
+router = APIRouter(prefix="/api/v1", tags=["instances"], dependencies=KNOWN_ONLY)
 
 ROW = "^[0-9A-Za-z-]{1,64}$"
 

@@ -17,10 +17,11 @@ from tenuto_gateway.http.callers import Scope
 from tenuto_gateway.http.context import Here
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.paths import instance_path
+from tenuto_gateway.http.queries import KNOWN_ONLY
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"])
+router = APIRouter(prefix="/api/v1/schedules", tags=["schedules"], dependencies=KNOWN_ONLY)
 
 _LOOK = [needs(Scope.READ)]
 _OPERATE = [needs(Scope.OPERATE)]

@@ -23,10 +23,11 @@ from tenuto_gateway.http.callers import Scope
 from tenuto_gateway.http.context import Context, Here
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.paths import InstanceId, instance_path
+from tenuto_gateway.http.queries import KNOWN_ONLY
 
 __all__ = ["RETRY", "Seconds", "Wait", "bounded", "router", "started"]
 
-router = APIRouter(prefix="/api/v1", tags=["instances"])
+router = APIRouter(prefix="/api/v1", tags=["instances"], dependencies=KNOWN_ONLY)
 
 RETRY = {"retry-after": "1"}
 _OPERATE = [needs(Scope.OPERATE)]
@@ -57,7 +58,9 @@ async def start(
     timeout: Seconds = 20.0,
 ) -> Response:
     """Start a workflow."""
-    instance = body.instance_id or (None if body.message_id else uuid.uuid4().hex)
+    instance = body.instance_id
+    if instance is None and body.message_id is None:
+        instance = uuid.uuid4().hex
     request.state.started = instance
     starting = here.client.start(
         body.workflow,

@@ -22,10 +22,11 @@ from tenuto_gateway.http.context import Context, Here
 from tenuto_gateway.http.filters import Where
 from tenuto_gateway.http.guard import needs
 from tenuto_gateway.http.paths import InstanceId
+from tenuto_gateway.http.queries import KNOWN_ONLY
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/api/v1", tags=["updates"])
+router = APIRouter(prefix="/api/v1", tags=["updates"], dependencies=KNOWN_ONLY)
 
 _LOOK = [needs(Scope.READ)]
 _ALIVE = 15.0

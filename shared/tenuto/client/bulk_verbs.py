@@ -42,7 +42,7 @@ class BulkVerbs(ABC):
         timeout: float | None = None,
     ) -> BulkResult:
         """Suspend those that are alive."""
-        return await self._bulk(where, Suspend(reason=reason), wait=wait, timeout=timeout)
+        return await self.bulk(where, Suspend(reason=reason), wait=wait, timeout=timeout)
 
     async def resume_all(
         self,
@@ -53,7 +53,7 @@ class BulkVerbs(ABC):
         timeout: float | None = None,
     ) -> BulkResult:
         """Resume those that are suspended."""
-        return await self._bulk(where, Resume(reason=reason), wait=wait, timeout=timeout)
+        return await self.bulk(where, Resume(reason=reason), wait=wait, timeout=timeout)
 
     async def terminate_all(
         self,
@@ -72,7 +72,7 @@ class BulkVerbs(ABC):
         """
         raw = check_size(encode(output), self._max_payload_bytes, "The output")
         letter = Terminate(output=raw, reason=reason, recursive=recursive)
-        return await self._bulk(where, letter, wait=wait, timeout=timeout)
+        return await self.bulk(where, letter, wait=wait, timeout=timeout)
 
     async def purge_all(
         self,
@@ -86,7 +86,7 @@ class BulkVerbs(ABC):
         """Delete those that have ended, with `force` also those that are alive (they are terminated first); from
         `recursive` their children too, which are not in the count unless they fit the filter themselves."""
         letter = Purge(force=force, recursive=recursive)
-        return await self._bulk(where, letter, wait=wait, timeout=timeout)
+        return await self.bulk(where, letter, wait=wait, timeout=timeout)
 
     async def bulk_page(
         self,
@@ -104,9 +104,16 @@ class BulkVerbs(ABC):
             where, letter, limit=limit, after=after, wait=wait, timeout=timeout
         )
 
-    async def _bulk(
-        self, where: InstanceFilter, letter: BulkVerb, *, wait: bool, timeout: float | None
+    async def bulk(
+        self,
+        where: InstanceFilter,
+        letter: BulkVerb,
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
     ) -> BulkResult:
+        """What the verbs above do, given as the letter that each instance gets."""
+
         async def ask(after: Cursor | None) -> BulkResult:
             return await self.bulk_page(where, letter, limit=_PAGE, after=after, wait=wait, timeout=timeout)
 

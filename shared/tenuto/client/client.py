@@ -18,6 +18,7 @@ from tenuto.client.options import (
     WorkflowOfInput,
     WorkflowWithoutInput,
     check_options,
+    check_outside,
     first_event,
     start_time,
 )
@@ -298,14 +299,16 @@ class Client(BulkVerbs):
         if instance_id is None:
             instance_id = self._new_id() if message_id is None else derived_instance_id(message_id)
         check_instance_id(instance_id)
-        check_name("The name of a workflow", described.name)
+        check_name("The name of a workflow", described.name, field="workflow")
         if is_reserved(instance_id) and not is_reserved(described.name):
             raise UsageError(
                 f"The instance id {instance_id!r} begins with {PREFIX!r}, as those of locks and schedules do; choose "
-                "another."
+                "another.",
+                field="instance_id",
             )
         if version is not None:
-            check_name("A version", version)
+            check_name("A version", version, field="version")
+        check_outside(message_id, options.get("tags") or {})
         event = first_event(options.get("event"), self._max_payload_bytes)
         payload = check_size(encode(value), self._max_payload_bytes, "The input")
         order = Order(

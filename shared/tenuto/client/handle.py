@@ -18,6 +18,7 @@ from tenuto.core.letters import Purge, Raise, Resume, Rewind, Suspend, Terminate
 from tenuto.core.reserved import event_fault
 from tenuto.core.status import Status
 from tenuto.errors import InstanceOverError, UsageError, WorkflowFailedError, WorkflowTerminatedError
+from tenuto.naming import check_name
 from tenuto.payloads import check_size, decode, encode
 from tenuto.sealing import Sealer, references
 from tenuto.shelf import Shelf
@@ -162,12 +163,14 @@ class WorkflowHandle(OnceMore[T_co]):
         however often it is sent with the same one within a day (`TENUTO_SEEN_WINDOW`), whatever became of it.
 
         Raises:
+            UsageError: no event can have such a name.
             InstanceOverError: the instance has ended.
             PayloadError: the payload cannot become JSON, or is larger than the settings' `max_payload_bytes`.
             UsageError: the name is one of Tenuto's own.
         """
         if (fault := event_fault(name, self.instance_id)) is not None:
             raise UsageError(fault)
+        check_name("The event's name", name, field="name")
         raw = self._encode(payload, f"The payload of event {name!r}")
         at = self._clock.now() if create else None
         letter = Raise(name=name, payload=raw, create=at, message_id=message_id)

@@ -12,6 +12,7 @@ from tenuto.core.reserved import event_fault
 from tenuto.core.retry import Duration
 from tenuto.core.status import ReusePolicy
 from tenuto.errors import UsageError
+from tenuto.naming import check_name
 from tenuto.payloads import check_size, encode
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "WorkflowOfInput",
     "WorkflowWithoutInput",
     "check_options",
+    "check_outside",
     "first_event",
     "start_time",
     "utc",
@@ -72,6 +74,14 @@ def check_options(options: StartOptions) -> None:
         raise TypeError(f"start() got an unexpected keyword argument {unknown!r}")
 
 
+def check_outside(message_id: str | None, tags: Mapping[str, str]) -> None:
+    """Raises UsageError for a message id, or the name of a tag, that is empty or cannot be printed."""
+    if message_id is not None:
+        check_name("The message id", message_id, field="message_id")
+    for name in tags:
+        check_name("The name of a tag", name, field="tags")
+
+
 def start_time(start_at: datetime | None, delay: Duration | None, now: datetime) -> datetime | None:
     """When a delayed start is due, in UTC; None: at once.
 
@@ -93,19 +103,26 @@ def start_time(start_at: datetime | None, delay: Duration | None, now: datetime)
 def utc(start_at: datetime) -> datetime:
     """The time of a delayed start in UTC. Raises UsageError if it has no time zone, or lies beyond the calendar."""
     if start_at.tzinfo is None:
-        raise UsageError(f"start_at needs a time zone, and {start_at.isoformat()} has none")
+        raise UsageError(f"start_at needs a time zone, and {start_at.isoformat()} has none", field="start_at")
     try:
         return start_at.astimezone(UTC)
     except OverflowError as error:
-        raise UsageError(f"start_at {start_at.isoformat()} lies beyond the calendar in UTC") from error
+        raise UsageError(
+            f"start_at {start_at.isoformat()} lies beyond the calendar in UTC", field="start_at"
+        ) from error
 
 
 def first_event(event: tuple[str, Any] | None, limit: int) -> FirstEvent | None:
-    """The event of a start. Raises PayloadError if its payload cannot become JSON, or has more bytes than `limit`, and
-    UsageError if its name is one of Tenuto's own."""
+    """The event of a start.
+
+    Raises:
+        UsageError: its name is none, or one of Tenuto's own.
+        PayloadError: its payload cannot become JSON, or has more bytes than `limit`.
+    """
     if event is None:
         return None
     name, payload = event
+    check_name("The event's name", name, field="event")
     if (fault := event_fault(name)) is not None:
-        raise UsageError(fault)
+        raise UsageError(fault, field="event")
     return FirstEvent(name=name, payload=check_size(encode(payload), limit, f"The payload of event {name!r}"))

@@ -137,7 +137,10 @@ class Schedules:
 
     async def get(self, name: str) -> ScheduleStatus:
         """The schedule as it is now."""
-        found = await self._client.get(schedule_instance(_checked(name))).status()
+        try:
+            found = await self._client.get(schedule_instance(_checked(name))).status()
+        except NotFoundError as error:
+            raise _no_schedule(name) from error
         if found.status.is_terminal:
             raise _no_schedule(name)
         return _status(found)
@@ -191,7 +194,10 @@ class Schedules:
 
     async def delete(self, name: str) -> None:
         """Remove the schedule. Runs under way go on, unless the overlap policy is `TERMINATE_OTHER`."""
-        await self._client.get(schedule_instance(_checked(name))).purge(force=True, recursive=False)
+        try:
+            await self._client.get(schedule_instance(_checked(name))).purge(force=True, recursive=False)
+        except NotFoundError as error:
+            raise _no_schedule(name) from error
 
     async def _ask(self, name: str, request: Request) -> None:
         try:
@@ -208,7 +214,7 @@ def _checked(name: str) -> str:
     if fault is None and len(name) > LONGEST_KEY:
         fault = f"The name of a schedule has at most {LONGEST_KEY} characters."
     if fault is not None:
-        raise UsageError(fault)
+        raise UsageError(fault, field="name")
     return name
 
 
@@ -217,13 +223,18 @@ def _changes(options: ScheduleOptions) -> dict[str, Any]:
     changes: dict[str, Any] = {**options}
     for unknown in changes.keys() - ScheduleOptions.__annotations__.keys():
         raise TypeError(f"a schedule has no option {unknown!r}")
-    try:
-        changes |= {name: seconds(changes[name]) for name in ("every", "jitter") if name in changes}
-    except ValueError as error:
-        raise UsageError(f"A schedule cannot be made: {error}.") from error
+    for name in {"every", "jitter"} & changes.keys():
+        changes[name] = _seconds(name, changes[name])
     if "tags" in changes:
         changes["tags"] = dict(changes["tags"])
     return changes
+
+
+def _seconds(field: str, duration: Duration) -> float:
+    try:
+        return seconds(duration)
+    except ValueError as error:
+        raise UsageError(f"A schedule cannot be made: {error}.", field=field) from error
 
 
 def _no_schedule(name: str) -> NotFoundError:

@@ -69,25 +69,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             UsageError: it cannot; the message says why.
         """
         if (self.cron is None) == (self.every is None):
-            raise UsageError("A schedule needs either a cron expression or an interval (`every`).")
+            raise UsageError(
+                "A schedule needs either a cron expression or an interval (`every`).", field="cron"
+            )
         if self.every is not None and not self.every >= _LEAST_INTERVAL:
             raise UsageError(
-                f"The interval of a schedule is {_LEAST_INTERVAL} s at the least, not {self.every} s."
+                f"The interval of a schedule is {_LEAST_INTERVAL} s at the least, not {self.every} s.",
+                field="every",
             )
         if self.catch_up < 0 or not self.jitter >= 0:
-            raise UsageError("`catch_up` and `jitter` of a schedule must not be negative.")
+            field = "catch_up" if self.catch_up < 0 else "jitter"
+            raise UsageError(f"`{field}` of a schedule must not be negative.", field=field)
         try:
             ZoneInfo(self.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise UsageError(
-                f"There is no time zone {self.time_zone!r}: take a name such as 'Europe/Berlin'."
+                f"There is no time zone {self.time_zone!r}: take a name such as 'Europe/Berlin'.",
+                field="time_zone",
             ) from error
         try:
             self._cron(datetime(2000, 1, 1, tzinfo=UTC))
         except CronSimError as error:
             raise UsageError(
                 f"{self.cron!r} is no cron expression ({error}): it has five fields (minute, hour, day of the month, "
-                f"month, day of the week), or is one of {', '.join(sorted(_NICKNAMES))}."
+                f"month, day of the week), or is one of {', '.join(sorted(_NICKNAMES))}.",
+                field="cron",
             ) from error
 
     def next(self, after: datetime, *, anchor: datetime) -> datetime | None:

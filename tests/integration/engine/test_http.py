@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tenuto import App, Client, WorkflowContext
+from tenuto import App, Client, Status, WorkflowContext
 from tenuto.client import InstanceFilter, QueueKind
 from tenuto.core.events import ExecutionCompleted
 from tenuto.settings import ClientSettings, GatewaySettings
@@ -71,9 +71,11 @@ async def test_dapr_clients_drive_a_workflow(engine: Engine) -> None:
         assert (await http.get(f"{flows}/a2")).status_code == 404
 
 
-async def test_the_client_works_over_http(engine: Engine) -> None:
-    """The same client, through a gateway that listens: it waits, talks, looks, and follows to the end."""
-    gateway = Gateway(engine.client, GatewaySettings(http_port=0))
+@pytest.mark.parametrize("max_wait", [60.0, 0.05], ids=["patient", "impatient"])
+async def test_the_client_works_over_http(engine: Engine, max_wait: float) -> None:
+    """The same client, through a gateway that listens: it waits, talks, looks, and follows to the end, however short
+    the gateway's own waits are."""
+    gateway = Gateway(engine.client, GatewaySettings(http_port=0, http_max_wait=max_wait))
     await gateway.start()
     try:
         async with Client(ClientSettings(api_url=gateway.url), app=app) as client:
@@ -91,6 +93,13 @@ async def test_the_client_works_over_http(engine: Engine) -> None:
             assert [one.count for one in await client.tally(where)] == [1]
             assert {queue.kind for queue in await client.queues()} >= {QueueKind.TURNS}
             assert await handle.purge() == 1
+            others = [await client.start(approval, number, wait=False) for number in range(3)]
+            for other in others:
+                await other.started(timeout=20)
+            assert (await client.terminate_all(InstanceFilter(workflow="approval"), wait=False)).asked == 3
+            for other in others:
+                assert (await other.ended(timeout=20)).status is Status.TERMINATED
+            assert {one.name: one.live for one in (await client.registry()).workflows} == {"approval": 0}
     finally:
         await gateway.stop()
 
@@ -130,7 +139,11 @@ async def test_schedules_are_kept_over_http(engine: Engine) -> None:
         assert (made.status_code, made.headers["location"]) == (201, f"{schedules}/each%2Fnight")
         one = made.headers["location"]
         assert (await http.post(schedules, json=wanted)).status_code == 409
-        assert (await http.post(schedules, json=wanted | {"name": "x", "cron": "never"})).status_code == 422
+        for field, value in {"cron": "never", "time_zone": "Mars", "jitter": -1, "name": ""}.items():
+            wrong = await http.post(schedules, json=wanted | {"name": "x", field: value})
+            assert (wrong.status_code, wrong.json()["field"]) == (422, field)
+        for nobody in (await http.get(f"{schedules}/x"), await http.delete(f"{schedules}/x")):
+            assert (nobody.status_code, nobody.json()["detail"][:26]) == (404, "There is no schedule 'x'; ")
         assert (await http.post(schedules, json=wanted | {"name": "x", "catch_up": "many"})).json()[
             "field"
         ] == "catch_up"

@@ -390,3 +390,19 @@ async def test_a_history_is_of_one_generation(running: Engine, monkeypatch: pyte
     assert isinstance(events[0], ExecutionStarted)
     names = {event.name for event in events[1:] if isinstance(event, EventRaised)}
     assert (len(events), names) == (5, {"1"})
+
+
+async def test_a_gateway_that_lets_nobody_wait_is_not_asked_without_end(
+    running: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that is about to stop."""
+    monkeypatch.setattr("tenuto.client.remote.looking._FIRST_PAUSE", 3600.0)
+    async with running.client(max_wait=0.000001) as client:
+        assert isinstance(client, OverHttp)
+        await client._inner.start("w", instance_id="one")
+        handle = client.get("one")
+        result = asyncio.create_task(handle.result())
+        for _ in range(20):
+            await handle.status()
+        assert client.asked.count("GET /api/v1/instances/one/wait") == 1
+        result.cancel()

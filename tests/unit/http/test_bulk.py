@@ -59,3 +59,12 @@ async def test_the_audit_tells_how_many_were_asked(
     await open_front.http.post(f"{BULK}/terminate?tag=card=s3cret", json={"reason": "s3cret"})
     line = next(record.getMessage() for record in caplog.records if record.name == "tenuto.audit")
     assert line.endswith("POST /api/v1/bulk/terminate asked=1 refused=0: 200")
+
+
+async def test_a_slip_of_the_pen_in_a_filter_asks_nobody(open_front: Front) -> None:
+    """It would fit more than was meant."""
+    await open_front.start("one")
+    refused = await open_front.http.post(f"{BULK}/terminate?workflow=w&statsu=SUSPENDED")
+    assert (refused.status_code, refused.json()["field"]) == (422, "statsu")
+    assert "there are: " in refused.json()["detail"]
+    assert (await open_front.http.get("/api/v1/instances/one")).json()["status"] == "RUNNING"

@@ -35,7 +35,8 @@ logger = logging.getLogger("tenuto.client")
 _POLL = 30.0
 """Seconds that one request of a wait waits; the gateway may have a lower bound."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between attempts of a wait whose connection breaks; each is twice as long as the one before."""
+"""Seconds between attempts of a wait whose connection breaks; each is twice as long as the one before. Where
+the gateway does not let a request wait, the next one begins as long after it as the first."""
 _PAGE = 1000
 _HISTORY = 1000
 
@@ -77,6 +78,7 @@ class RemoteLooking:
             left = _POLL if deadline is None else min(_POLL, deadline - loop.time())
             if left <= 0:
                 raise TimeoutError(words)
+            asked_at = loop.time()
             try:
                 answer = await self._requests.send(
                     "GET",
@@ -95,6 +97,8 @@ class RemoteLooking:
             pause = 0.0
             if answer.status_code != httpx.codes.ACCEPTED:
                 return answer
+            # One that is about to stop answers at once.
+            await asyncio.sleep(max(0.0, _FIRST_PAUSE - (loop.time() - asked_at)))
 
     async def status(self, instance: str) -> InstanceStatus:
         return instance_status(read(await self._get(instance_path(instance)), InstanceDocument))
