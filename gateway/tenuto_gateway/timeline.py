@@ -49,7 +49,7 @@ class Step:
     """One event in words."""
 
     at: datetime | None
-    """The time of its turn; None before the first turn."""
+    """The time of its turn, or of the start; None: it is not known."""
     mark: str
     """One character that can be taken in at a glance."""
     what: str
@@ -98,6 +98,8 @@ class Timeline:
 
     def _look(self, event: Event) -> Look:
         match event:
+            case ExecutionStarted():  # it stands before the first turn
+                self._at = event.at or self._at
             case CompensationAdded():
                 self._compensations.add(event.id)
             case TaskCancelled() if event.command in self._compensations:

@@ -190,6 +190,17 @@ async def test_schedules_are_made_shown_triggered_and_deleted(tenuto: CommandLin
     assert (await tenuto.run("schedule", "pause", "nightly", "--reason=holidays")).code == 0
     shown = await tenuto.json("schedule", "show", "nightly")
     assert (shown["paused"], shown["reason"], shown["last_run"], shown["runs"]) == (True, "holidays", run, 1)
+    assert (await tenuto.run("schedule", "update", "nightly", "--every", "3600")).code == 0
+
+    async def changed() -> bool:
+        return bool((await tenuto.json("schedule", "show", "nightly"))["every"] == 3600)
+
+    await until(changed)
+    assert (await tenuto.run("schedule", "list", "-o", "ids")).out == "nightly\n"
+    wide = (await tenuto.run("schedule", "list", "-o", "wide")).out
+    assert {"every", "1:00:00", run, "skip", "holidays"} <= set(wide.split())
+    nothing = await tenuto.run("schedule", "update", "nightly")
+    assert (nothing.code, "nothing to change" in nothing.err) == (2, True), nothing
     assert (await tenuto.run("schedule", "delete", "nightly")).code == 0
     gone = await tenuto.run("schedule", "resume", "nightly")
     assert (gone.code, "no schedule 'nightly'" in gone.err) == (2, True), gone

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tenuto_gateway.contracts import contracts
+from tenuto_gateway.contracts import commands, contracts
 from tenuto_gateway.http.app import application
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,13 @@ def test_what_is_committed_is_what_the_code_says(name: str) -> None:
     if json.loads(contracts()[name]) | {"info": None} != json.loads(committed or "{}") | {"info": None}:
         pytest.fail(
             f"docs/api/{name} is not what the code says: run `python -m tenuto_gateway.contracts docs/api`"
+        )
+
+
+def test_the_page_of_commands_is_what_the_command_line_says() -> None:
+    if (API.parent / "commands.md").read_text() != commands():
+        pytest.fail(
+            "docs/commands.md is not what the commands say: run `python -m tenuto_gateway.contracts docs/api`"
         )
 
 

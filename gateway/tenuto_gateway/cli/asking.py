@@ -12,11 +12,13 @@ from tenuto.settings import ClientSettings
 from tenuto_gateway.cli.command import Shared, command
 from tenuto_gateway.cli.output import print_plain, say
 from tenuto_gateway.cli.parameters import (
+    FirstEvent,
     Input,
     InstanceId,
-    Moment,
+    StartAt,
     Tags,
     in_utc,
+    read_event,
     read_input,
     read_tags,
 )
@@ -41,13 +43,13 @@ async def _start(
     version: Annotated[str | None, typer.Option(help="Of the workflow; the latest if left out.")] = None,
     tag: Tags = None,
     message_id: Annotated[str | None, typer.Option(help="The same id never starts twice.")] = None,
-    start_at: Moment = None,
+    start_at: StartAt = None,
+    event: FirstEvent = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for its end, and print what it returned.")
     ] = False,
 ) -> int:
     """Start a workflow; print its instance id."""
-    options: dict[str, Any] = {"start_at": in_utc(start_at)} if start_at is not None else {}
     async with Client(shared.settings(ClientSettings)) as client:
         handle = await client.start(
             workflow,
@@ -56,7 +58,8 @@ async def _start(
             version=version,
             tags=read_tags(tag or ()),
             message_id=message_id,
-            **options,
+            start_at=in_utc(start_at),
+            event=read_event(event),
         )
         if wait:
             say(f"{handle.instance_id} is under way")

@@ -72,6 +72,7 @@ async def _list(
     parent: Annotated[str | None, typer.Option(metavar="ID", help="Only children of this instance.")] = None,
     created_after: Moment = None,
     created_before: Moment = None,
+    ended_before: Moment = None,
     builtin: Annotated[
         bool, typer.Option("--builtin", help="Also locks, schedules, and what undoes sagas.")
     ] = False,
@@ -91,6 +92,7 @@ async def _list(
         parent=parent,
         created_after=in_utc(created_after),
         created_before=in_utc(created_before),
+        ended_before=in_utc(ended_before),
         builtin=builtin,
     )
     async with Client(shared.settings(ClientSettings)) as client:
@@ -157,6 +159,7 @@ async def _history(
     shared: Shared,
     instance_id: InstanceId,
     *,
+    watching: Watch = False,
     output: Annotated[
         HistoryForm, typer.Option("--output", "-o", help="How to print it.", case_sensitive=False)
     ] = HistoryForm.TABLE,
@@ -164,11 +167,20 @@ async def _history(
     """Show the history of an instance: that of its present generation, if it has continued as new. `-o mermaid` draws
     it as a sequence diagram."""
     async with Client(shared.settings(ClientSettings)) as client:
-        events = await client.get(instance_id).history()
-    if output is HistoryForm.MERMAID:
-        print_plain(sequence_diagram(events))
-    elif not print_data(events, output):
-        print_steps(Timeline().read(events))
+        handle = client.get(instance_id)
+
+        async def show() -> bool:
+            over = (
+                not watching or (await handle.status()).status.is_terminal
+            )  # before: nothing comes after it
+            events = await handle.history()
+            if output is HistoryForm.MERMAID:
+                print_plain(sequence_diagram(events))
+            elif not print_data(events, output):
+                print_steps(Timeline().read(events))
+            return not over
+
+        await watch(show)
 
 
 def _wide_row(instance: InstanceStatus) -> tuple[str | Text, ...]:
@@ -211,6 +223,7 @@ def _facts(instance: InstanceStatus) -> dict[str, str]:
         "tags": _tags(instance),
         "trace": instance.trace_id or "",
         "created": moment(instance.created_at),
+        "starts": moment(instance.start_at),
         "updated": moment(instance.updated_at),
         "ended": moment(instance.ended_at),
         "input": _text(instance.raw_input),

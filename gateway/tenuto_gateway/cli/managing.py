@@ -16,9 +16,12 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 import typer
 
-from tenuto.client import BulkResult, Client, InstanceFilter, WorkflowHandle
+from tenuto.client import Client, InstanceFilter, WorkflowHandle
+from tenuto.client.bulk import BulkVerb, fitting
+from tenuto.core.letters import Purge, Resume, Suspend, Terminate
 from tenuto.core.status import Status
 from tenuto.errors import RequestError, UsageError
+from tenuto.payloads import NULL
 from tenuto.settings import ClientSettings
 from tenuto_gateway.cli.command import FAILED, Shared, command
 from tenuto_gateway.cli.output import print_plain, say
@@ -48,14 +51,14 @@ Reason: TypeAlias = Annotated[str | None, typer.Option(help="Why; it is shown wi
 
 One: TypeAlias = Callable[[WorkflowHandle[Any]], Awaitable[str]]
 """Does it to one instance; what to say of it."""
-Many: TypeAlias = Callable[[Client, InstanceFilter], Awaitable[BulkResult]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Verb:
     name: str
     one: One
-    many: Many
+    letter: BulkVerb
+    """Does it to many."""
     asks: bool = False
     """Whether it asks also where the instances are named."""
 
@@ -100,10 +103,7 @@ async def _suspend(
         await handle.suspend(reason)
         return "suspended"
 
-    async def many(client: Client, where: InstanceFilter) -> BulkResult:
-        return await client.suspend_all(where, reason)
-
-    return await _do(shared, chosen, _Verb(name="suspend", one=one, many=many))
+    return await _do(shared, chosen, _Verb(name="suspend", one=one, letter=Suspend(reason=reason)))
 
 
 async def _resume(
@@ -124,10 +124,7 @@ async def _resume(
         await handle.resume(reason)
         return "resumed"
 
-    async def many(client: Client, where: InstanceFilter) -> BulkResult:
-        return await client.resume_all(where, reason)
-
-    return await _do(shared, chosen, _Verb(name="resume", one=one, many=many))
+    return await _do(shared, chosen, _Verb(name="resume", one=one, letter=Resume(reason=reason)))
 
 
 async def _terminate(
@@ -150,10 +147,9 @@ async def _terminate(
         ended = await handle.terminate(reason=reason, recursive=recursive)
         return "terminated" if ended else "had ended already"
 
-    async def many(client: Client, where: InstanceFilter) -> BulkResult:
-        return await client.terminate_all(where, reason=reason, recursive=recursive)
-
-    return await _do(shared, chosen, _Verb(name="terminate", one=one, many=many, asks=len(chosen.ids) > 1))
+    letter = Terminate(output=NULL, reason=reason, recursive=recursive)
+    verb = _Verb(name="terminate", one=one, letter=letter, asks=len(chosen.ids) > 1)
+    return await _do(shared, chosen, verb)
 
 
 async def _purge(
@@ -179,12 +175,9 @@ async def _purge(
         covered = await handle.purge(force=force, recursive=recursive)
         return f"purged ({covered})"
 
-    async def many(client: Client, where: InstanceFilter) -> BulkResult:
-        return await client.purge_all(where, force=force, recursive=recursive)
-
-    return await _do(
-        shared, chosen, _Verb(name="purge", one=one, many=many, asks=force or len(chosen.ids) > 1)
-    )
+    letter = Purge(force=force, recursive=recursive)
+    verb = _Verb(name="purge", one=one, letter=letter, asks=force or len(chosen.ids) > 1)
+    return await _do(shared, chosen, verb)
 
 
 async def _rewind(
@@ -287,12 +280,12 @@ def _choose(
 async def _do(shared: Shared, chosen: _Chosen, verb: _Verb) -> int:
     async with Client(shared.settings(ClientSettings)) as client:
         asks = not chosen.yes and (verb.asks or chosen.where is not None)
-        if asks and not await _confirmed(client, verb.name, chosen):
+        if asks and not await _confirmed(client, verb, chosen):
             say("nothing was done")
             return FAILED
         if chosen.where is None:
             return await _each(client, chosen.ids, verb.one)
-        result = await verb.many(client, chosen.where)
+        result = await client.bulk(chosen.where, verb.letter)
     print_plain(f"{verb.name}: {result.asked - result.refused} of {result.asked} instances")
     for refusal in result.refusals:
         say(refusal)
@@ -310,7 +303,7 @@ async def _each(client: Client, ids: Sequence[str], one: One) -> int:
     return code
 
 
-async def _confirmed(client: Client, verb: str, chosen: _Chosen) -> bool:
+async def _confirmed(client: Client, verb: _Verb, chosen: _Chosen) -> bool:
     """Whether a person at the terminal says yes.
 
     Raises:
@@ -319,7 +312,9 @@ async def _confirmed(client: Client, verb: str, chosen: _Chosen) -> bool:
     if chosen.where is None:
         about = chosen.ids[0] if len(chosen.ids) == 1 else f"{len(chosen.ids)} instances"
     else:
-        about = f"{sum(tally.count for tally in await client.tally(chosen.where))} instances fit the filter"
+        where = fitting(chosen.where, verb.letter)
+        count = 0 if where is None else sum(tally.count for tally in await client.tally(where))
+        about = f"{count} instances fit the filter"
     if not sys.stdin.isatty():
-        raise UsageError(f"{verb}: {about}; add --yes to act without being asked")
-    return typer.confirm(f"{verb}: {about}. Go on?")
+        raise UsageError(f"{verb.name}: {about}; add --yes to act without being asked")
+    return typer.confirm(f"{verb.name}: {about}. Go on?")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import typer
@@ -15,17 +15,22 @@ from tenuto.errors import UsageError
 from tenuto_gateway.cli.output import Form
 
 __all__ = [
+    "FirstEvent",
     "Input",
     "InstanceId",
     "Moment",
     "Output",
+    "StartAt",
     "Tags",
     "Target",
     "Watch",
     "in_utc",
+    "read_event",
     "read_input",
     "read_tags",
 ]
+
+_MOMENTS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 Target: TypeAlias = Annotated[
     str,
@@ -47,8 +52,18 @@ Tags: TypeAlias = Annotated[
 Moment: TypeAlias = Annotated[
     datetime | None,
     typer.Option(
-        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"],
+        formats=_MOMENTS,
         help="A time, in UTC if it says no other.",
+    ),
+]
+StartAt: TypeAlias = Annotated[
+    datetime | None,
+    typer.Option(formats=_MOMENTS, help="It is PENDING until this time, in UTC if it says no other."),
+]
+FirstEvent: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--event", metavar="NAME[=JSON]", help="An external event that reaches the instance with its start."
     ),
 ]
 Watch: TypeAlias = Annotated[
@@ -73,6 +88,26 @@ def read_input(given: str | None) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         advice = "; text must be in double quotes, such as '\"text\"'" if source == "--input" else ""
         raise UsageError(f"{source} is not JSON: {error}{advice}") from error
+
+
+def read_event(given: str | None) -> tuple[str, Any] | None:
+    """The name and the payload of an event option; None if it was left out. Without a payload that is null.
+
+    Raises:
+        UsageError: it has no name, or its payload is not JSON.
+    """
+    if given is None:
+        return None
+    name, separator, payload = given.partition("=")
+    if not name:
+        raise UsageError(f"--event {given!r} is not of the form name or name=JSON")
+    try:
+        return name, msgspec.json.decode(payload.encode(errors="surrogateescape")) if separator else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"the payload of --event {name} is not JSON: {error}; text must be in double quotes, such as "
+            f"'{name}=\"text\"'"
+        ) from error
 
 
 def _text(given: str) -> tuple[bytes, str]:

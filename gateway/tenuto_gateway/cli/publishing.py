@@ -11,7 +11,15 @@ from tenuto.settings import Settings
 from tenuto_gateway.cli.command import Shared, command
 from tenuto_gateway.cli.connections import open_broker
 from tenuto_gateway.cli.output import print_plain
-from tenuto_gateway.cli.parameters import Input, read_input, read_tags
+from tenuto_gateway.cli.parameters import (
+    FirstEvent,
+    Input,
+    StartAt,
+    in_utc,
+    read_event,
+    read_input,
+    read_tags,
+)
 
 __all__ = ["add_to"]
 
@@ -38,13 +46,22 @@ async def _publish(
     version: Annotated[
         str | None, typer.Option(help="The workflow's version; the latest if left out.")
     ] = None,
+    start_at: StartAt = None,
+    event: FirstEvent = None,
 ) -> None:
     """Start a workflow through the public queue; print its instance id."""
-    given, tags = read_input(value), read_tags(tag or ())
+    given, tags, first = read_input(value), read_tags(tag or ()), read_event(event)
     settings = shared.settings(Settings)
     async with open_broker(settings, "publish") as broker:
         publisher = Publisher(settings, broker=broker)
         instance = await publisher.start(
-            workflow, given, instance_id=instance_id, message_id=message_id, tags=tags, version=version
+            workflow,
+            given,
+            instance_id=instance_id,
+            message_id=message_id,
+            tags=tags,
+            version=version,
+            start_at=in_utc(start_at),
+            event=first,
         )
     print_plain(instance)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from tenuto.client import Client, InstanceFilter, QueueKind, QueueStatus
-from tenuto.core.status import LIVE
+from tenuto.client import Client, QueueKind, QueueStatus
+from tenuto.registry import Registry
 from tenuto.settings import ClientSettings
 from tenuto_gateway.cli.command import Shared, command
-from tenuto_gateway.cli.output import ListForm, ShowForm, print_data, print_plain, print_table, watch
+from tenuto_gateway.cli.output import ListForm, print_data, print_plain, print_table, watch
 from tenuto_gateway.cli.parameters import Watch
+from tenuto_gateway.schemas import describe_schema
 
 __all__ = ["add_to"]
 
@@ -74,28 +76,49 @@ def _print(queues: Sequence[QueueStatus], form: ListForm) -> None:
 async def _registry(
     shared: Shared,
     *,
+    watching: Watch = False,
     output: Annotated[
-        ShowForm, typer.Option("--output", "-o", help="How to print it.", case_sensitive=False)
-    ] = ShowForm.TABLE,
+        ListForm, typer.Option("--output", "-o", help="How to print it.", case_sensitive=False)
+    ] = ListForm.TABLE,
 ) -> None:
-    """Show which workflows, in which versions, have live instances: what must stay, and what old code can go."""
+    """Show which workflows, in which versions, the deployment serves, and how many live instances each has: what must
+    stay, and what old code can go. `-o wide` also shows what they take and return, and the activities."""
     async with Client(shared.settings(ClientSettings)) as client:
-        live = await client.tally(InstanceFilter(statuses=LIVE))
-    counted: dict[tuple[str, str | None], dict[str, int]] = {}
-    for tally in live:
-        counted.setdefault((tally.workflow, tally.version), {})[tally.status] = tally.count
-    data: list[dict[str, Any]] = [
-        {"workflow": workflow, "version": version, "live": statuses}
-        for (workflow, version), statuses in counted.items()
+
+        async def show() -> bool:
+            _print_registry(await client.registry(), output)
+            return watching
+
+        await watch(show)
+
+
+def _print_registry(registry: Registry, form: ListForm) -> None:
+    if print_data(registry, form):
+        return
+    if form is ListForm.IDS:
+        for name in dict.fromkeys(workflow.name for workflow in registry.workflows):
+            print_plain(name)
+        return
+    wide = form is ListForm.WIDE
+    columns: tuple[str, ...] = ("WORKFLOW", "VERSION", "SERVED", "LIVE", "TAKES", "RETURNS")
+    rows = [
+        (
+            workflow.name,
+            workflow.version or "",
+            "yes" if workflow.served else Text("no", style="bold yellow" if workflow.live else ""),
+            str(workflow.live),
+            describe_schema(workflow.input),
+            describe_schema(workflow.output),
+        )
+        for workflow in registry.workflows
     ]
-    if not print_data(data, output):
-        rows = [
-            (
-                workflow,
-                version or "",
-                str(sum(statuses.values())),
-                ", ".join(f"{count} {status}" for status, count in statuses.items()),
-            )
-            for (workflow, version), statuses in counted.items()
-        ]
-        print_table(("WORKFLOW", "VERSION", "LIVE", "STATUSES"), rows)
+    print_table(columns if wide else columns[:4], [row if wide else row[:4] for row in rows])
+    if wide and registry.activities:
+        print_plain("")
+        print_table(
+            ("ACTIVITY", "POOL", "TAKES", "RETURNS"),
+            [
+                (one.name, one.pool, describe_schema(one.input), describe_schema(one.output))
+                for one in registry.activities
+            ],
+        )

@@ -133,3 +133,12 @@ async def test_restart_gives_the_new_id(running: Engine, capsys: pytest.CaptureF
     async with running.client() as client:
         status = await client.get("again").status()
     assert (status.workflow, status.input, status.tags) == ("w", {"n": "a1"}, {"first": "a"})
+
+
+async def test_only_those_that_a_verb_applies_to_are_counted(running: Engine) -> None:
+    await start(running, "a1", "a2", "a3")
+    await running.owner.end("a1")
+    shared = Shared()
+    for verb, count in ((managing._terminate, 2), (managing._purge, 1), (managing._resume, 0)):
+        with pytest.raises(UsageError, match=f": {count} instances fit the filter; add --yes"):
+            await verb(shared, tag=["first=a"])
