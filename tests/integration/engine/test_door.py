@@ -166,6 +166,7 @@ async def test_a_live_id_is_refused_in_the_reply(engine: Engine, outsider: Outsi
     assert reply["failure"]["type"] == "AlreadyExistsError"
 
 
+@pytest.mark.semantics("Names that begin with tenuto")
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

@@ -26,8 +26,7 @@ from tenuto import (
     when_any,
 )
 from tenuto.core.events import ActivityRetried, TimerFired, TurnStarted
-from tenuto.core.letters import ReusePolicy
-from tenuto.core.status import ReuseAction, Status
+from tenuto.core.status import ReuseAction, ReusePolicy, Status
 from tenuto.store.protocol import InstanceFilter
 from tests.integration.engine.conftest import MakeEngine
 from tests.support.engine import Engine, until
@@ -322,6 +321,24 @@ async def test_purge_of_a_live_instance_needs_force(engine: Engine) -> None:
     await handle.purge(force=True)
     with pytest.raises(NotFoundError):
         await handle.status()
+
+
+@pytest.mark.semantics("Each request is durable")
+async def test_requests_wait_for_an_orchestrator(make_engine: MakeEngine) -> None:
+    """Those that nobody waited for, and one whose wait timed out."""
+    engine = await make_engine(app)
+    first = await engine.orchestrator()
+    handle = await engine.client.start(waits, None)
+    other = await engine.client.start(waits, None)
+    await first.kill()
+    await handle.suspend("lunch", wait=False)
+    await handle.raise_event("go", 1, wait=False)
+    with pytest.raises(TimeoutError):
+        await other.terminate(reason="enough", timeout=0.05)
+    await handle.resume(wait=False)
+    await engine.orchestrator()
+    assert await handle.result(timeout=20) == 1
+    assert (await engine.status(other.instance_id, Status.TERMINATED)).reason == "enough"
 
 
 @pytest.mark.semantics("To an unknown instance")

@@ -54,6 +54,17 @@ async def leaves_a_child(ctx: WorkflowContext, generation: int) -> str:
     return await ctx.wait_for_external_event("end", type=str)
 
 
+@app.workflow(version="1")
+async def keeps(ctx: WorkflowContext, generation: int) -> list[Any]:
+    if generation == 0:
+        ctx.upsert_tags({"stage": "second"})
+        ctx.set_custom_status("under way")
+        ctx.continue_as_new(1)
+        return []
+    await ctx.wait_for_external_event("go")
+    return [ctx.instance_id, ctx.version]
+
+
 @pytest.fixture
 async def engine(make_engine: MakeEngine) -> Engine:
     engine = await make_engine(app)
@@ -177,3 +188,17 @@ async def test_nothing_goes_on_after_a_terminate(make_engine: MakeEngine) -> Non
     assert (record.status, record.tasks_pending) == (Status.TERMINATED, 0)
     assert isinstance((await handle.history())[-1], ExecutionTerminated)
     await worker.broker.close()
+
+
+@pytest.mark.semantics("What is kept", "The custom status")
+async def test_tags_version_and_custom_status_outlive_a_generation(engine: Engine) -> None:
+    handle = await engine.client.start(keeps, 0, instance_id="kept", tags={"customer": "7"})
+
+    async def second() -> bool:
+        return (await engine.record("kept")).generation == 1
+
+    await until(second)
+    status = await handle.status()
+    assert (status.tags, status.custom_status) == ({"customer": "7", "stage": "second"}, "under way")
+    await handle.raise_event("go")
+    assert await handle.result(timeout=20) == ["kept", "1"]
