@@ -16,20 +16,33 @@ import yaml
 
 from tests.support.containers import ROOT, Container
 
-__all__ = ["K8S", "OVERLAYS", "SCHEMAS", "containers", "pods", "render", "schema_of"]
+__all__ = ["K8S", "OLDEST", "OVERLAYS", "SCHEMAS", "containers", "pods", "render", "schema_of"]
 
 K8S = ROOT / "k8s"
 SCHEMAS = ROOT.parent / "shared" / "schemas"
 OVERLAYS = ("dev", "production")
+OLDEST = 27
+"""The first minor version of kubectl with kustomize 5."""
 Manifest = dict[str, Any]
+
+
+@functools.cache
+def _kubectl() -> str | None:
+    """Where a kubectl is whose kustomize knows what the manifests use."""
+    found = shutil.which("kubectl")
+    if found is None:
+        return None
+    told = subprocess.run([found, "version", "--client", "--output=json"], capture_output=True, check=False)
+    version = re.search(rb'"gitVersion": *"v1\.(\d+)', told.stdout)
+    return found if version is not None and int(version[1]) >= OLDEST else None
 
 
 @functools.cache
 def render(folder: str) -> tuple[Manifest, ...]:
     """All that a kustomization of k8s/ makes."""
-    kubectl = shutil.which("kubectl")
+    kubectl = _kubectl()
     if kubectl is None:
-        pytest.skip("needs kubectl 1.21 or later, to render manifests; Debian's is too old")
+        pytest.skip(f"needs kubectl 1.{OLDEST} or later, to render manifests; Debian's is too old")
     # Without an environment of its own, so that no plug-in and no configuration of the machine's has a say.
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tenuto_gateway.http.server import _GRACE
 from tenuto_worker.worker import _FAREWELL, _LAST_WORDS
 from tests.acceptance.deployment.manifests import (
     K8S,
+    OLDEST,
     OVERLAYS,
     SCHEMAS,
     containers,
@@ -230,6 +232,26 @@ def test_pools_and_orchestrators_are_scaled() -> None:
             assert spec["minReplicaCount"] == 0
             assert int(spec["triggers"][0]["metadata"]["threshold"]) == WorkerSettings().concurrency
         assert spec["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_what_is_scaled_by_is_told() -> None:
+    catalogue = pytest.importorskip("tenuto.metrics.catalogue")
+    told = {metric.told: metric for metric in catalogue.ALL}
+    scaled = [one["spec"] for one in render("overlays/production") if one["kind"] == "ScaledObject"]
+    for query in (spec["triggers"][0]["metadata"]["query"] for spec in scaled):
+        for name, labels in re.findall(r"(tenuto_\w+)(?:{([^}]*)})?", query):
+            assert set(re.findall(r"(\w+)=", labels)) <= set(told[name].labels)
+            # Each orchestrator tells its own part of some, which add up, and the same of others.
+            assert query.startswith("max(" if told[name] in catalogue.DEPLOYMENT else "sum(")
+
+
+@pytest.mark.parametrize("page", ["docs/operating.md", "k8s/README.md"])
+def test_pages_name_what_there_is(page: str) -> None:
+    text = (ROOT / page).read_text()
+    assert f"1.{OLDEST} or later" in text
+    for path in re.findall(r"(?:-k |`)((?:k8s|overlays|tests)/[\w./-]+)", text):
+        base = K8S if path.startswith("overlays") else ROOT
+        assert (base / path).exists(), path
 
 
 def test_dev_needs_no_operator() -> None:
