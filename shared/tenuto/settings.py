@@ -101,6 +101,10 @@ class Settings(Environment):
         description="Where people look at a trace, with `{trace_id}` in it, such as "
         "`https://jaeger.example/trace/{trace_id}`: `tenuto workflow show` prints the link.",
     )
+    metrics_dapr_names: bool = Field(
+        default=False,
+        description="Whether metrics of workflows and activities are served under the names of Dapr's sidecar besides.",
+    )
     connect_timeout: Seconds = Field(
         default=30.0,
         description="Seconds to wait, at the start, for a database or a broker that is still starting.",
