@@ -28,10 +28,14 @@ class Meter:
         self._pool = pool
         self._known = known
 
-    def slots(self, limit: int, busy: int) -> None:
-        """So many attempts may run at once, and so many do."""
+    def slots(self, limit: int) -> None:
+        """So many attempts may run at once."""
         self._recorder.put(catalogue.WORKER_SLOTS, limit, self._pool)
-        self._recorder.put(catalogue.WORKER_SLOTS_BUSY, busy, self._pool)
+        self.busy(0)
+
+    def busy(self, count: int) -> None:
+        """So many run."""
+        self._recorder.put(catalogue.WORKER_SLOTS_BUSY, count, self._pool)
 
     def begun(self, job: Job) -> None:
         """An attempt begins."""

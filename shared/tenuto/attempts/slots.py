@@ -54,7 +54,7 @@ class Slots(Generic[J]):
         self._give = answer
         self._faults = faults
         self._meter = meter
-        meter.slots(limit, 0)
+        meter.slots(limit)
         self._on_begin = on_begin
         self._on_crash = on_crash
         self._is_lost = is_lost
@@ -117,7 +117,7 @@ class Slots(Generic[J]):
             job.runner = runner
             self._running[runner] = job
             runner.add_done_callback(self._done, context=self._context)
-        self._meter.slots(self._limit, len(self._running))
+        self._meter.busy(len(self._running))
 
     def _done(self, runner: asyncio.Task[None]) -> None:
         self._waiting.ended(self._running.pop(runner))

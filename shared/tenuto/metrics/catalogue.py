@@ -42,9 +42,9 @@ _SIZE: Final = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576
 _COUNT: Final = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Metric:
-    """A family of time series."""
+    """A family of time series. There is one object for each: it is found by identity, which costs least."""
 
     name: str
     """Without the `_total` of a counter."""
