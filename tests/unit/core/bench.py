@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -155,6 +156,8 @@ class Bench:
         again = self.replayed()
         assert again.stalled is None, again.stalled
         assert same_state(again.state, self.state)
+        out = Counter(task.scheduled.pool for task in self.state.tasks_out() if not task.scheduled.local)
+        assert self.state.tasks_by_pool == out
         if again.custom_status is not None:
             assert again.custom_status == self.execution.custom_status
         again.abandon()
