@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +79,23 @@ def selectors(expression: str) -> list[str]:
     return re.findall(r"tenuto_\w+(?:\{[^}]*\})?", expression)
 
 
+async def until_known(watched: Watched, expressions: Iterable[str]) -> None:
+    """Wait until there is everything that these speak of: what the engine finds wrong is seen with its next look."""
+    unknown = {selector for expression in expressions for selector in selectors(expression)}
+    assert unknown
+
+    async def all_known() -> bool:
+        for selector in list(unknown):
+            if await watched.system.prometheus.has_series(selector):
+                unknown.remove(selector)
+        return not unknown
+
+    try:
+        await until(all_known, "everything is known")
+    except TimeoutError:
+        pytest.fail(f"there is nothing that is: {unknown}")
+
+
 def scaled_by(manifest: str) -> str:
     """What KEDA asks Prometheus, by the manifest of a scaler."""
     [trigger] = yaml.safe_load((ALERTS.parent / manifest).read_text())["spec"]["triggers"]
@@ -135,9 +152,7 @@ async def test_every_query_of_every_dashboard_has_data(watched: Watched, dashboa
     except TimeoutError:
         pytest.fail(f"no data: {json.dumps(empty, indent=2)}")
     # A query that falls back on zero has data even where it speaks of what there is not.
-    for expression in queries(dashboard).values():
-        for selector in selectors(expression):
-            assert await watched.system.prometheus.has_series(selector), selector
+    await until_known(watched, queries(dashboard).values())
 
 
 async def test_every_choice_of_a_dashboard_has_something_to_choose(watched: Watched) -> None:
@@ -164,9 +179,7 @@ async def test_every_alert_is_evaluated_and_speaks_of_what_there_is(watched: Wat
     await watched.system.load()
     rules = {rule["name"]: rule for rule in await prometheus.rules()}
     assert len(rules) == sum(file.read_text().count("- alert:") for file in ALERTS.glob("*[!t].yaml"))
-    for name, rule in rules.items():
-        for selector in selectors(rule["query"]):
-            assert await prometheus.has_series(selector), f"{name}: nothing is {selector}"
+    await until_known(watched, [rule["query"] for rule in rules.values()])
 
     async def healthy() -> bool:
         return all(rule["health"] == "ok" for rule in await prometheus.rules())
