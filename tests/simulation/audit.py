@@ -24,13 +24,18 @@ from tenuto.core.events import (
     ChildRetried,
     ChildScheduled,
     Event,
+    ExecutionRewound,
     TaskCancelled,
     TimerCreated,
     TimerFired,
     TurnStarted,
     decode_events,
+    newest,
+    rewound,
 )
 from tenuto.core.letters import Answered, decode_letter
+from tenuto.core.pending import PendingActivity, PendingChild, PendingTimer
+from tenuto.core.state import State
 from tenuto.messages import (
     Beat,
     Results,
@@ -43,8 +48,12 @@ from tenuto.messages import (
 from tenuto.store.protocol import InstanceRecord, PartitionWrites
 from tenuto_orchestrator.change import decode_outgoings
 from tests.simulation.database import Database
+from tests.simulation.locks import LockBook
 
 __all__ = ["Audit", "Run", "TaskKey"]
+
+_BEATS_TO_KNOW = 8
+"""After so many beats of its own an owner knows of a new member for sure."""
 
 TaskKey = tuple[str, str, int, int, int]
 """Instance, run, generation, command, attempt (rule N1)."""
@@ -63,6 +72,8 @@ class Run:
     open: dict[int, int] = field(default_factory=dict)
     """By command of the present generation: the attempt that is or will be out."""
     generation: int = 0
+    children: dict[str, int] = field(default_factory=dict)
+    """The generation that started each."""
     record: InstanceRecord
     gone: bool = False
     """Purged, or replaced by another run."""
@@ -91,6 +102,7 @@ class Audit:
         """Answers that were kept as letters."""
         self._here: set[TaskKey] = set()
         """Tasks of local activities."""
+        self._locks = LockBook(complain)
 
     def run(self, instance: str) -> Run | None:
         """The one that is there now."""
@@ -115,7 +127,9 @@ class Audit:
                 self._complain(f"run {record.run} of {record.id} was started twice")
             self.runs.setdefault(record.id, []).append(made)
         for turn in writes.turns:
-            self._turn(turn.instance, turn.turn, turn.generation, decode_events(turn.events))
+            events = decode_events(turn.events)
+            self._check_level(writes.partition, events)
+            self._turn(turn.instance, turn.turn, turn.generation, events)
         for update in writes.updates:
             run = self.run(update.id)
             if run is not None and self.database is not None:
@@ -134,6 +148,19 @@ class Audit:
             self._complain(f"run {run_id} of {instance} was deleted, and it is not there")
         else:
             run.gone = True
+            self._locks.end(instance, run_id)
+
+    def _check_level(self, partition: int, events: Sequence[Event]) -> None:
+        """Everybody who was there when the owner beat last can read the events (rule U1). Some beats go unanswered."""
+        level, kind = newest(events)
+        tables = self.database
+        if level == 1 or tables is None:
+            return
+        owner = tables.leases[partition].owner or ""
+        for name, (_, member) in tables.alive.items():
+            known = tables.beats[owner] - tables.joined[name][owner] >= _BEATS_TO_KNOW
+            if known and member.event_format < level:
+                self._complain(f"{kind} is written, and {name} reads format {member.event_format} (rule U1)")
 
     def _turn(self, instance: str, number: int, generation: int, events: Sequence[Event]) -> None:
         run = self.run(instance)
@@ -142,7 +169,8 @@ class Audit:
             return
         if number != run.turns:
             self._complain(f"{instance}: turn {number} follows upon {run.turns} turns")
-        if run.record.status.is_terminal and run.turns:
+        rewinds = bool(events) and isinstance(events[0], ExecutionRewound)
+        if run.record.status.is_terminal and run.turns and not rewinds:
             self._complain(f"{instance}: turn {number} was taken after it had ended")
         run.turns += 1
         if generation != run.generation:
@@ -150,18 +178,27 @@ class Audit:
                 self._complain(f"{instance}: generation {generation} follows upon {run.generation}")
             run.generation = generation
             run.open = {}
+            self._locks.end(instance, run.run)
         history = run.histories.setdefault(generation, [])
         self._note(
             f"  {instance} g{generation} t{number}: {' '.join(type(event).__name__ for event in events)}"
         )
         for event in events:
+            self._locks.follow(instance, run.run, generation, event)
             self._follow(run, event, history)
             history.append(event)
 
     def _follow(self, run: Run, event: Event, history: Sequence[Event]) -> None:
         match event:
-            case ActivityScheduled(id=id_) | ChildScheduled(id=id_):
+            case ActivityScheduled(id=id_):
                 run.open[id_] = 1
+            case ChildScheduled(id=id_, instance=child):
+                run.open[id_] = 1
+                if child in run.children:
+                    self._complain(f"{run.instance}: {child} is the id of another child, too (rule N3)")
+                run.children[child] = run.generation
+            case ExecutionRewound():
+                _rewind(run, [*history, event])
             case TimerCreated(id=id_):
                 run.open[id_] = 0
             case TaskCancelled(command=command):
@@ -170,6 +207,8 @@ class Audit:
                 earlier = [e.at for e in history[-200:] if isinstance(e, TurnStarted)]
                 if earlier and at < earlier[-1]:
                     self._complain(f"{run.instance} g{run.generation}: time goes backwards (rule T1)")
+                if run.first.start_at is not None and at < run.first.start_at:
+                    self._complain(f"{run.instance} begins at {at}, before {run.first.start_at}")
             case _:
                 self._follow_answer(run, event)
 
@@ -331,6 +370,20 @@ class Audit:
         key = (running.instance_id, run.run, *_place(running))
         self.executions[key] += 1
         return self.executions[key]
+
+
+def _rewind(run: Run, history: Sequence[Event]) -> None:
+    """What is open again once a run goes on in place."""
+    run.children = {child: made for child, made in run.children.items() if made < run.generation}
+    run.open = {}
+    for command, pending in State.fold(run.instance, run.run, rewound(history)).pending.items():
+        match pending:
+            case PendingActivity(attempt=attempt) | PendingChild(attempt=attempt):
+                run.open[command] = attempt
+            case PendingTimer():
+                run.open[command] = 0
+            case _:
+                pass
 
 
 def _place(running: ActivityContext) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ from tenuto_worker import Worker
 from tests.simulation.broker import BrokerServer, SimBroker
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.plan import Plan
-from tests.simulation.store import DatabaseServer, SimStore
+from tests.simulation.store import DatabaseServer, EarlierStore, SimStore
 from tests.simulation.story import Hands, Story
 from tests.simulation.workload import POOLS
 
@@ -91,7 +91,7 @@ class Cluster:
     plan: Plan
     app: App
     old_app: App
-    """That of a release that does not know the workflow."""
+    """That of an older release."""
     database_clock: SimClock
     database: DatabaseServer
     broker: BrokerServer
@@ -115,7 +115,7 @@ class Cluster:
                     self._orchestrate,
                     chance.uniform(-1, 1) * plan.skew,
                 ),
-                behind=plan.behind and number > 0,
+                behind=bool(plan.behind) and number > 0,
             )
         for number in range(plan.workers):
             for pool in POOLS if plan.deadly else POOLS[:2]:
@@ -206,7 +206,9 @@ class Cluster:
             max_losses=plan.max_losses,
             turn_warning=0,
         )
-        store, broker = SimStore(self.database), SimBroker(self.broker)
+        reads_less = seat.behind and plan.behind == "events"
+        store = EarlierStore(self.database) if reads_less else SimStore(self.database)
+        broker = SimBroker(self.broker)
         await broker.open()
         service = Orchestrator(
             self.old_app if seat.behind else self.app,
@@ -262,6 +264,7 @@ class Cluster:
             broker=broker,
             names=Names(NAMESPACE),
             settings=settings,
+            clock=seat.clock,
             may_be_lost=lambda: "wipe" in self.database.trouble.counts,
             note=self.note,
             complain=self.complain,

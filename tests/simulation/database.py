@@ -74,6 +74,9 @@ class Database:
     recorded: Deployment | None = None
     leases: dict[int, Lease] = field(default_factory=dict)
     alive: dict[str, tuple[datetime, Member]] = field(default_factory=dict)
+    beats: Counter[str] = field(default_factory=Counter)
+    joined: dict[str, Counter[str]] = field(default_factory=dict)
+    """The beats of the others when a member came."""
     records: dict[str, InstanceRecord] = field(default_factory=dict)
     histories: dict[str, dict[int, HistoryRow]] = field(default_factory=dict)
     due: dict[TimerKey, tuple[int, TimerRow]] = field(default_factory=dict)
@@ -99,6 +102,9 @@ class Database:
 
     def beat(self, member: Member, lease: timedelta, ttl: timedelta) -> Cluster:
         now = self.now()
+        if member.owner not in self.alive:
+            self.joined[member.owner] = self.beats.copy()
+        self.beats[member.owner] += 1
         self.alive[member.owner] = (now, member)
         self.alive = {o: m for o, m in self.alive.items() if m[0] >= now - ttl or o == member.owner}
         for row in self.leases.values():

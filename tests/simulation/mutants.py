@@ -34,6 +34,7 @@ from tenuto_orchestrator.residents import Residents
 from tenuto_orchestrator.sources import Sources
 from tenuto_orchestrator.upkeep import Upkeep
 from tests.simulation.database import Database
+from tests.simulation.feature_mutants import FEATURE_MUTANTS
 from tests.simulation.mutation import mutant, replaced
 from tests.simulation.worker_mutants import WORKER_MUTANTS
 
@@ -343,5 +344,6 @@ MUTANTS = (
     mutant("nothing is sent again after a wipe", "B1", _nothing_sent_after_wipe, 30),
     mutant("lost tasks are not looked for", "B2", _lost_tasks_not_found, 80, "losses"),
     *WORKER_MUTANTS,
+    *FEATURE_MUTANTS,
     mutant("turn time goes backwards", "T1", _time_goes_back, 100, "clocks"),
 )

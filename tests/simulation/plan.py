@@ -60,8 +60,8 @@ class Plan:
     deadly: bool
     """Some activities kill their workers, and a few such losses are too many."""
     max_losses: int
-    behind: bool
-    """All orchestrators but one begin with a release that does not know the workflow (rule O5)."""
+    behind: str
+    """What all orchestrators but one lack that begin with an older release; see `workload.RELEASES`."""
     fan_out_window: int
 
 
@@ -82,6 +82,7 @@ _KINDS = {
     "join": 1,
 }
 _LOSSY = {"purge": 2, "delete": 1}
+_LACKS = ("workflow", "workflow", "version", "patch", "events")
 
 
 def random_plan(seed: object) -> Plan:
@@ -111,14 +112,14 @@ def random_plan(seed: object) -> Plan:
         skew=chance.choice((0.0, 0.0, 0.5, 30.0)),
         deadly=deadly,
         max_losses=2 if deadly else 100,
-        behind=chance.random() < 0.15,
+        behind=chance.choice(_LACKS) if chance.random() < 0.25 else "",
         fan_out_window=chance.choice((1, 2, 2_000)),
     )
 
 
 _QUIET: dict[str, Any] = {"faults": [], "noise": NO_NOISE}
 _FOCUSES: dict[str, tuple[dict[str, int], int, dict[str, Any]]] = {
-    "behind": ({"crash": 1, "leave": 1}, 6, {"orchestrators": 3, "behind": True}),
+    "behind": ({"crash": 1, "leave": 1}, 6, {"orchestrators": 3, "behind": "workflow"}),
     "bells": ({"connection": 1}, 12, {}),
     "clocks": (
         {"clock": 2, "database clock": 1, "crash": 1, "leave": 1},
@@ -132,6 +133,7 @@ _FOCUSES: dict[str, tuple[dict[str, int], int, dict[str, Any]]] = {
         0,
         {"deadly": True, "max_losses": 2, "faults": [], "noise": Noise(ambiguous=0.1, dropped=0.1)},
     ),
+    "events": ({"crash": 1}, 2, {"orchestrators": 3, "behind": "events", "stories": 12}),
     "letters": ({}, 0, {"orchestrators": 1, "partitions": 4, "stories": 12, "lease": 1.0, "faults": []}),
     "losses": (_LOSSY, 10, {"lossy": True}),
     "takeovers": (

@@ -15,8 +15,10 @@ import msgspec
 
 __all__ = [
     "ALWAYS",
+    "LOCKED_OUT",
     "LOST",
     "POISON",
+    "WORKFLOW",
     "Branches",
     "Call",
     "Cancelled",
@@ -29,6 +31,7 @@ __all__ = [
     "Fail",
     "FanOut",
     "Job",
+    "Locked",
     "OneOf",
     "Outcome",
     "Overdue",
@@ -134,6 +137,14 @@ class Poison(_Step, frozen=True, kw_only=True, tag=True):
     """An activity with a result that the database refuses to keep in a history (rule C6)."""
 
 
+class Locked(_Step, frozen=True, kw_only=True, tag=True):
+    """Steps that are taken while a lock is held. With a timeout it may not be free in time."""
+
+    key: str
+    steps: list[Step]
+    timeout: float | None = None
+
+
 class Echo(_Step, frozen=True, kw_only=True, tag=True):
     """A uuid and a random number make the trip to an activity and back, and must still be the same."""
 
@@ -159,6 +170,7 @@ Step: TypeAlias = (
     | Cancelled
     | Deadly
     | Echo
+    | Locked
     | Overdue
     | Poison
     | Renew
@@ -178,8 +190,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 ALWAYS = 1000
 """As a number of kills."""
+LOCKED_OUT = "locked out"
+"""The result of a lock that was not free in time."""
 LOST = "lost"
 """The result of an activity that was given up because its workers died with it."""
+WORKFLOW = "interpret"
+"""The name of the one workflow."""
 POISON = "indigestible"
 """What the simulated database refuses to keep in a history."""
 
@@ -234,14 +250,17 @@ def _value(step: Step) -> Expected | None:
             return sum(map(doubled, values))
         case Expect():
             return _event(step)
-        case Deadly() | Child() | Children() | Branches():
+        case Deadly() | Child() | Children() | Branches() | Locked():
             return _nested_value(step)
         case _:
             return _WORDS.get(type(step))
 
 
-def _nested_value(step: Deadly | Child | Children | Branches) -> Expected:
+def _nested_value(step: Deadly | Child | Children | Branches | Locked) -> Expected:
     match step:
+        case Locked(steps=steps, timeout=timeout):
+            held = outcome(steps).results
+            return held if timeout is None else OneOf((held, LOCKED_OUT))
         case Deadly(calls=calls):
             return [LOST if call.kills >= ALWAYS else doubled(call.value) for call in calls]
         case Child(steps=steps):

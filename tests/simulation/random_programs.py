@@ -16,6 +16,7 @@ from tests.simulation.program import (
     Expect,
     Fail,
     FanOut,
+    Locked,
     Overdue,
     Race,
     Renew,
@@ -45,7 +46,17 @@ def random_steps(
 
 
 def _random_step(chance: Random, name: str, depth: int, *, top: bool) -> Step:
-    kinds = {"call": 6, "fan": 3, "sleep": 3, "race": 1, "cancel": 2, "echo": 1, "deaf": 1, "overdue": 1}
+    kinds = {
+        "call": 6,
+        "fan": 3,
+        "sleep": 3,
+        "race": 1,
+        "cancel": 2,
+        "echo": 1,
+        "deaf": 1,
+        "overdue": 1,
+        "lock": 2,
+    }
     if top:
         kinds["event"] = 4
     if depth:
@@ -82,8 +93,20 @@ def _random_other(chance: Random, kind: str, name: str) -> Step:
             return Overdue(limit=limit, value=chance.randint(0, 9))
         case "race":
             return Race(value=chance.randint(0, 9))
+        case "lock":
+            return _random_lock(chance, name)
         case _:
             return Echo()
+
+
+def _random_lock(chance: Random, name: str) -> Locked:
+    """What is done meanwhile asks for no other lock, so nobody waits for somebody who waits for him."""
+    kinds = [chance.choice(("call", "fan", "sleep", "cancel")) for _ in range(chance.randint(1, 2))]
+    return Locked(
+        key=chance.choice(("one", "other")),
+        steps=[_random_leaf(chance, kind, name) for kind in kinds],
+        timeout=chance.choice((None, None, 0.5)),
+    )
 
 
 def _random_deadly(chance: Random) -> Deadly:

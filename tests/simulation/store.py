@@ -6,9 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
+from tenuto.core.events import decode_events, newest
 from tenuto.core.status import Status
 from tenuto.errors import StoreUnavailableError, UsageError
 from tenuto.store.protocol import (
@@ -31,7 +33,7 @@ from tests.simulation.health import health_of
 from tests.simulation.loop import CURRENT, Process, SimLoop
 from tests.simulation.trouble import Fate, Trouble
 
-__all__ = ["DatabaseServer", "SimStore"]
+__all__ = ["DatabaseServer", "EarlierStore", "SimStore"]
 
 T = TypeVar("T")
 
@@ -209,6 +211,25 @@ class SimStore:
     @property
     def _tables(self) -> Database:
         return self._server.database
+
+
+class EarlierStore(SimStore):
+    """As the first release sees it, which reads events of level 1 only (rule U1)."""
+
+    async def beat(self, member: Member, *, lease: timedelta, ttl: timedelta) -> Cluster:
+        return await super().beat(replace(member, event_format=1), lease=lease, ttl=ttl)
+
+    async def load(self, ids: Sequence[str]) -> Mapping[str, StoredInstance]:
+        found = await super().load(ids)
+        return {
+            id_: replace(stored, turns=[_as_first_read(body) for body in stored.turns])
+            for id_, stored in found.items()
+        }
+
+
+def _as_first_read(events: bytes) -> bytes:
+    level, kind = newest(decode_events(events))
+    return events if level == 1 else events.replace(kind.encode(), b"Unheard")
 
 
 class _Statement:

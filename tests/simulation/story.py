@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any, TypeAlias
 
 from tenuto import (
@@ -25,6 +25,8 @@ from tenuto import (
     WorkflowTerminatedError,
 )
 from tenuto.broker.protocol import Outgoing
+from tenuto.client.options import first_event, start_time
+from tenuto.clock import Clock
 from tenuto.core.status import LIVE, Status
 from tenuto.errors import BrokerError, StoreUnavailableError, UnknownWorkflowError, UsageError
 from tenuto.messages import StartMessage, encode
@@ -32,22 +34,23 @@ from tenuto.naming import Names
 from tenuto.payloads import encode as encode_payload
 from tenuto.settings import ClientSettings
 from tests.simulation.broker import SimBroker
-from tests.simulation.program import (
-    Fail,
-    Job,
-    Outcome,
-    Poison,
-    Send,
-    Step,
-    events_expected,
-    fits,
-    outcome,
-)
-from tests.simulation.random_programs import random_steps
+from tests.simulation.program import WORKFLOW, Job, Outcome, Step, fits, outcome
 
-__all__ = ["Hands", "Story", "random_stories"]
-
-WORKFLOW = "interpret"
+__all__ = [
+    "Deed",
+    "Hands",
+    "Purge",
+    "Raise",
+    "RaiseTooLate",
+    "Result",
+    "Resume",
+    "SeeStalled",
+    "Start",
+    "Story",
+    "Suspend",
+    "Terminate",
+    "Wait",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +59,12 @@ class Start:
     through: str
     """`client`, `client with id`, `publisher`, or `door`: several copies of one message, straight to the queue."""
     copies: int = 1
-    replace: bool = False
+    anew: bool = False
     """Whatever runs under the id is terminated first."""
+    event: str | None = None
+    """One that comes with it."""
+    delay: float | None = None
+    """Seconds that it is put off."""
     message_id: str
 
 
@@ -69,6 +76,11 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Raise:
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseTooLate:
+    """An event for an instance that is over is refused (rule N4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,9 @@ class Purge:
     force: bool = False
 
 
-Deed: TypeAlias = Start | Wait | Raise | Suspend | Resume | Terminate | SeeStalled | Result | Purge
+Deed: TypeAlias = (
+    Start | Wait | Raise | RaiseTooLate | Suspend | Resume | Terminate | SeeStalled | Result | Purge
+)
 
 _LOOKS = 40
 """Times that a user looks whether an instance is there before it is asked for again."""
@@ -173,6 +187,7 @@ class Hands:
     broker: SimBroker
     names: Names
     settings: ClientSettings
+    clock: Clock
     may_be_lost: Callable[[], bool]
     """Whether the broker has lost messages that nobody can know of."""
     note: Callable[[str], None]
@@ -207,11 +222,15 @@ class Hands:
             case _:
                 await self._ask(story, deed)
 
-    async def _ask(self, story: Story, deed: Raise | Suspend | Resume | Terminate | Purge) -> None:
+    async def _ask(
+        self, story: Story, deed: Raise | RaiseTooLate | Suspend | Resume | Terminate | Purge
+    ) -> None:
         handle = self.client.get(story.instance, WORKFLOW)
         match deed:
             case Raise(name=name):
                 await self._unless_over(story, handle.raise_event(name, name))
+            case RaiseTooLate():
+                await self._raise_too_late(story, handle)
             case Suspend():
                 story.suspended = True
                 await self._unless_over(story, handle.suspend("a break"))
@@ -228,6 +247,14 @@ class Hands:
                         raise
                 story.purged = True
 
+    async def _raise_too_late(self, story: Story, handle: Any) -> None:
+        asked_at = self.clock.now()
+        with suppress(InstanceOverError):
+            await handle.raise_event("too late")
+            ended_at = (await handle.status()).ended_at
+            if ended_at is not None and ended_at < asked_at:  # as far as the user's clock can tell
+                self.complain(f"{story.instance} is over, and has taken an event (rule N4)")
+
     async def _unless_over(self, story: Story, asking: Any) -> None:
         try:
             await asking
@@ -241,14 +268,16 @@ class Hands:
             story.terminated = story.purged = False
         elif deed.through == "client":
             story.unsure_starts += 1
-        policy = ReusePolicy(action=ReuseAction.TERMINATE, statuses=LIVE) if deed.replace else ReusePolicy()
+        policy = ReusePolicy(action=ReuseAction.TERMINATE, statuses=LIVE) if deed.anew else ReusePolicy()
         job = Job(label=deed.message_id, steps=deed.steps)
+        event = None if deed.event is None else (deed.event, deed.event)
+        options: dict[str, Any] = {"reuse": policy, "delay": deed.delay, "event": event}
         match deed.through:
             case "client" | "client with id":
                 message_id = deed.message_id if deed.through == "client with id" else None
                 try:
                     await self.client.start(
-                        WORKFLOW, job, instance_id=story.instance, message_id=message_id, reuse=policy
+                        WORKFLOW, job, instance_id=story.instance, message_id=message_id, **options
                     )
                 except AlreadyExistsError:
                     if not again:
@@ -257,7 +286,7 @@ class Hands:
                     raise TimeoutError("there is no orchestrator yet") from error
             case "publisher":
                 await self.publisher.start(
-                    WORKFLOW, job, instance_id=story.instance, message_id=deed.message_id, reuse=policy
+                    WORKFLOW, job, instance_id=story.instance, message_id=deed.message_id, **options
                 )
                 await self._appears(story, job)
             case _:
@@ -265,8 +294,14 @@ class Hands:
                 await self._appears(story, job)
 
     async def _knock(self, story: Story, deed: Start, job: Job, policy: ReusePolicy) -> None:
+        event = None if deed.event is None else (deed.event, deed.event)
         message = StartMessage(
-            workflow=WORKFLOW, input=encode_payload(job), instance_id=story.instance, reuse=policy
+            workflow=WORKFLOW,
+            input=encode_payload(job),
+            instance_id=story.instance,
+            reuse=policy,
+            start_at=start_time(None, deed.delay, self.clock.now()),
+            event=first_event(event, self.settings.max_payload_bytes),
         )
         copy = Outgoing(queue=self.names.start, body=encode(message), message_id=deed.message_id)
         outcomes = await self.broker.publish([copy] * deed.copies)
@@ -310,87 +345,3 @@ class Hands:
         story.seen = value
         if not fine:
             self.complain(f"{story.instance}: the user saw {value!r}, and expected {story.expected}")
-
-
-# Making them up -----------------------------------------------------------------------------------------------------
-
-
-def random_stories(chance: Random, count: int, *, deadly: bool = False) -> list[Story]:
-    stories: list[Story] = []
-    for number in range(count):
-        make = _poisoned_story if chance.random() < 0.04 else _random_story
-        stories.append(make(chance, f"order-{number}", stories, deadly=deadly))
-    return stories
-
-
-def _poisoned_story(chance: Random, instance: str, _: list[Story], *, deadly: bool) -> Story:
-    """Its instance stalls, for the database refuses its data, and can only be terminated."""
-    before = random_steps(chance, instance, depth=0, top=False, deadly=deadly)
-    steps: list[Step] = [*(step for step in before if not isinstance(step, Fail)), Poison()]
-    deeds: list[Deed] = [Wait(chance.uniform(0, 6)), _random_start(chance, instance, steps, 0)]
-    deeds += [SeeStalled(), Wait(chance.uniform(0, 2)), Terminate(), Result()]
-    return Story(instance=instance, deeds=deeds)
-
-
-def _random_story(chance: Random, instance: str, earlier: list[Story], *, deadly: bool) -> Story:
-    steps = random_steps(chance, instance, deadly=deadly)
-    restarts = chance.random() < 0.15
-    deeds: list[Deed] = [Wait(chance.uniform(0, 6)), _random_start(chance, instance, steps, 0)]
-    raises: list[Deed] = []
-    for event in events_expected(steps):
-        raises += [Wait(chance.choice((0.0, 0.5, 2.0))), Raise(event.name)]
-    while chance.random() < 0.25:
-        place = chance.randint(0, len(raises))
-        raises[place:place] = [Suspend(), Wait(chance.uniform(0, 4)), Resume()]
-    deeds += raises
-    if chance.random() < 0.15:
-        deeds += [Suspend()] if chance.random() < 0.3 else []
-        deeds += [Wait(chance.uniform(0, 4)), Terminate()]
-    elif chance.random() < 0.05:
-        deeds += [Wait(chance.uniform(0, 4)), Purge(force=True)]
-        return Story(instance=instance, deeds=deeds)
-    if not restarts or chance.random() < 0.5:
-        deeds.append(Result())
-    if chance.random() < 0.2 and isinstance(deeds[-1], Result):
-        deeds.append(Purge())
-    if restarts:
-        again = random_steps(chance, f"{instance}b")
-        deeds += [Wait(chance.uniform(0, 2)), _random_start(chance, instance, again, 1, replace=True)]
-        deeds += [Raise(event.name) for event in events_expected(again)]
-        deeds.append(Result())
-    if [type(deed) for deed in deeds] == [Wait, Start, Result] and chance.random() < 0.5:
-        # A repetition of a start without an id may start the workflow once more, so nothing else must be asked of it.
-        deeds[1] = Start(steps=steps, through="client", message_id=f"{instance}/0")
-    story = Story(instance=instance, deeds=deeds)
-    if earlier and chance.random() < 0.4:
-        _correspond(chance, story, steps, chance.choice(earlier))
-    return story
-
-
-def _correspond(chance: Random, story: Story, steps: list[Step], other: Story) -> None:
-    """Let the workflow send the other's event, in place of its user."""
-    starts = [deed for deed in other.deeds if isinstance(deed, Start)]
-    raises = [deed for deed in other.deeds if isinstance(deed, Raise)]
-    kinds = (Terminate, Start, Purge)
-    meddled = sum(isinstance(deed, kinds) for deed in other.deeds) > 1 or any(
-        isinstance(deed, Terminate) or (isinstance(deed, Start) and deed.replace) for deed in story.deeds
-    )
-    if len(starts) != 1 or not raises or meddled:
-        return
-    moved = chance.choice(raises)
-    other.deeds.remove(moved)
-    steps.insert(0, Send(to=other.instance, name=moved.name))
-    story.after.append(other)
-
-
-def _random_start(
-    chance: Random, instance: str, steps: list[Step], number: int, *, replace: bool = False
-) -> Start:
-    through = chance.choice(("client with id", "publisher", "door"))
-    return Start(
-        steps=steps,
-        through=through,
-        copies=chance.randint(1, 3) if through == "door" else 1,
-        replace=replace,
-        message_id=f"{instance}/{number}",
-    )

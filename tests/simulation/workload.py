@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from tenuto import (
@@ -19,8 +21,10 @@ from tenuto.core.tasks import Task
 from tests.simulation.audit import Audit
 from tests.simulation.loop import CURRENT, SimLoop
 from tests.simulation.program import (
+    LOCKED_OUT,
     LOST,
     POISON,
+    WORKFLOW,
     Branches,
     Call,
     Cancelled,
@@ -32,6 +36,7 @@ from tests.simulation.program import (
     Fail,
     FanOut,
     Job,
+    Locked,
     Overdue,
     Poison,
     Race,
@@ -43,7 +48,7 @@ from tests.simulation.program import (
 )
 from tests.simulation.threads import block
 
-__all__ = ["POOLS", "make_app"]
+__all__ = ["POOLS", "RELEASES", "make_app"]
 
 POOLS = ("default", "other", "deadly")
 _FOREVER = 1_000_000.0
@@ -56,9 +61,21 @@ class _FailedOnPurposeError(Exception):
     pass
 
 
-def make_app(audit: Audit, *, knows: bool = True) -> App:
-    """The app of one simulation. Its activities tell the audit what they do. `knows`: it has the workflow; an older
-    release has not (rule O5)."""
+RELEASES: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "": ("plain", "plain"),
+        "workflow": ("plain", "empty"),
+        "version": ("1, 2", "1"),
+        "patch": ("patched", "plain"),
+        "events": ("plain", "plain"),
+    }
+)
+"""The new app and the old one, by what the old release lacks: the workflow (rule O5), its newer version, its patch, or (of
+the engine) the newer kinds of events (rule U1)."""
+
+
+def make_app(audit: Audit, release: str) -> App:
+    """The app of one simulation, in one of `RELEASES`. Its activities tell the audit what they do."""
     app = App("simulation")
 
     @app.activity
@@ -86,19 +103,48 @@ def make_app(audit: Audit, *, knows: bool = True) -> App:
         audit.executed(activity.context())
         return value
 
-    async def interpret(ctx: WorkflowContext, job: Job) -> list[Any]:
-        machine = _Machine(ctx, interpret)
-        results = list(job.so_far)
-        for number, step in enumerate(job.steps):
-            if isinstance(step, Renew):
-                ctx.continue_as_new(Job(steps=job.steps[number + 1 :], so_far=results))
-                return []
-            results += await machine.take(step)
-        return results
-
-    if knows:
-        app.workflow(interpret)
+    _add_workflow(app, release)
     return app
+
+
+def _add_workflow(app: App, release: str) -> None:
+    async def interpret(ctx: WorkflowContext, job: Job) -> list[Any]:
+        return await _interpret(ctx, job)
+
+    async def patched(ctx: WorkflowContext, job: Job) -> list[Any]:
+        if ctx.is_patched("a word first"):
+            await _Machine(ctx).take(Echo())
+        return await _interpret(ctx, job)
+
+    async def first(ctx: WorkflowContext, job: Job) -> list[Any]:
+        return await _interpret(ctx, job) if ctx.version == "1" else [f"{ctx.version} runs as 1"]
+
+    async def second(ctx: WorkflowContext, job: Job) -> list[Any]:
+        await _Machine(ctx).take(Echo())
+        return await _interpret(ctx, job) if ctx.version == "2" else [f"{ctx.version} runs as 2"]
+
+    match release:
+        case "empty":
+            pass
+        case "patched":
+            app.workflow(name=WORKFLOW)(patched)
+        case "1" | "1, 2":
+            app.workflow(name=WORKFLOW, version="1")(first)
+            if release == "1, 2":
+                app.workflow(name=WORKFLOW, version="2")(second)
+        case _:
+            app.workflow(name=WORKFLOW)(interpret)
+
+
+async def _interpret(ctx: WorkflowContext, job: Job) -> list[Any]:
+    machine = _Machine(ctx)
+    results = list(job.so_far)
+    for number, step in enumerate(job.steps):
+        if isinstance(step, Renew):
+            ctx.continue_as_new(Job(steps=job.steps[number + 1 :], so_far=results))
+            return []
+        results += await machine.take(step)
+    return results
 
 
 async def _perform(audit: Audit, call: Call) -> int:
@@ -128,9 +174,8 @@ async def _die() -> None:
 class _Machine:
     """Takes the steps of a program."""
 
-    def __init__(self, ctx: WorkflowContext, interpret: Any) -> None:
+    def __init__(self, ctx: WorkflowContext) -> None:
         self._ctx = ctx
-        self._interpret = interpret
 
     async def take(self, step: Step) -> list[Any]:
         """What the step adds to the results."""
@@ -142,7 +187,7 @@ class _Machine:
                 return []
             case Fail(message=message):
                 raise _FailedOnPurposeError(message)
-            case Child() | Children() | Branches():
+            case Child() | Children() | Branches() | Locked():
                 return [await self._nested(step)]
             case _:
                 return [await self._leaf(step)]
@@ -178,8 +223,10 @@ class _Machine:
             case Echo():
                 return await self._echoed()
 
-    async def _nested(self, step: Child | Children | Branches) -> Any:
+    async def _nested(self, step: Child | Children | Branches | Locked) -> Any:
         match step:
+            case Locked():
+                return await self._locked(step)
             case Child(steps=steps):
                 return await self._child(steps)
             case Children(programs=programs):
@@ -225,7 +272,7 @@ class _Machine:
 
     async def _child(self, steps: list[Step]) -> Any:
         try:
-            return await self._ctx.call_child_workflow(self._interpret, Job(steps=steps))
+            return await self._ctx.call_child_workflow(WORKFLOW, Job(steps=steps))
         except ChildWorkflowError as error:
             reason = "" if error.failure is None else f"{error.failure.message} {error.failure.cause}"
             return "child failed" if "has failed" in reason else f"child failed oddly: {error}"
@@ -235,6 +282,17 @@ class _Machine:
         for step in steps:
             results += await self.take(step)
         return results
+
+    async def _locked(self, step: Locked) -> Any:
+        lock = self._ctx.lock(step.key, timeout=step.timeout)
+        try:
+            await lock.acquire()
+        except TimeoutError:
+            return LOCKED_OUT
+        try:
+            return await self._branch(step.steps)
+        finally:
+            lock.release()
 
     async def _raced(self, value: int) -> Any:
         timer = self._ctx.create_timer(_FOREVER)
@@ -252,7 +310,7 @@ class _Machine:
                 task = self._ctx.create_timer(_FOREVER)
             case _:
                 endless: list[Step] = [Sleep(seconds=_FOREVER)]
-                task = self._ctx.call_child_workflow(self._interpret, Job(steps=endless))
+                task = self._ctx.call_child_workflow(WORKFLOW, Job(steps=endless))
         if step.later:
             await self._ctx.create_timer(0.2)
         task.cancel()

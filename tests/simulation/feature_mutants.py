@@ -1,0 +1,94 @@
+"""Mutants of what users build on: children's ids, locks, requests, rolling upgrades."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from tenuto import builtins
+from tenuto.client.direct import DirectTransport
+from tenuto.core import ids
+from tenuto.core.context import WorkflowContext
+from tenuto.core.effects import Effects
+from tenuto.core.reserved import LOCK, LockRequest, Ticket, grant_event
+from tenuto.errors import StoreUnavailableError
+from tenuto_orchestrator import outcome
+from tenuto_orchestrator.change import Change
+from tenuto_orchestrator.readers import Readers
+from tenuto_orchestrator.work import Item
+from tests.simulation.mutation import mutant, replaced
+
+__all__ = ["FEATURE_MUTANTS"]
+
+
+def _children_counted_anew() -> AbstractContextManager[object]:
+    """Each generation numbers its children from one."""
+
+    def next_child(self: Any) -> str:
+        state = self._driver.recorder.state
+        self.made = getattr(self, "made", 0) + 1  # a generation has a context of its own
+        return ids.child_instance(state.instance, state.run, self.made)
+
+    return patch.object(WorkflowContext, "_next_child", next_child)
+
+
+def _late_events_taken() -> AbstractContextManager[object]:
+    def too_late(change: Change, items: Sequence[Item]) -> None:
+        for item in items:
+            change.take(item)
+            change.answer(outcome._request(item))
+
+    return patch.object(outcome, "too_late", too_late)
+
+
+def _readers_ignored() -> AbstractContextManager[object]:
+    return patch.object(Readers, "check", lambda *_: None)
+
+
+def _locks_kept() -> AbstractContextManager[object]:
+    return patch.object(Effects, "release_lock", lambda *_: None)
+
+
+def _locks_shared() -> AbstractContextManager[object]:
+    async def lock(ctx: WorkflowContext, held: list[Ticket] | None = None) -> None:
+        held = held or []
+        while True:
+            request = await ctx.wait_for_external_event(LOCK, type=LockRequest)
+            ticket = request.ticket
+            if request.wanted:
+                held.append(ticket)
+                ctx.send_event(ticket.instance, grant_event(ticket.command), ticket)
+            elif ticket in held:
+                held.remove(ticket)
+            if not held:
+                return
+
+    definition = builtins.app.resolve(LOCK, None)
+    assert definition is not None
+    return patch.dict(builtins.app._workflows, {LOCK: {None: replace(definition, function=lock)}})
+
+
+def _requests_not_stored() -> AbstractContextManager[object]:
+    def make(original: Any) -> Any:
+        async def deliver(self: DirectTransport, rows: Sequence[Any]) -> Sequence[None]:
+            try:
+                return await original(self, rows)
+            except StoreUnavailableError:
+                return [None] * len(rows)
+
+        return deliver
+
+    return replaced(DirectTransport, "_deliver", make)
+
+
+FEATURE_MUTANTS = (
+    mutant("a request that could not be stored counts as made", "I2", _requests_not_stored, 60),
+    mutant("children are numbered anew by each generation", "N3", _children_counted_anew, 60, "crowds"),
+    mutant("an event for an instance that is over counts as taken", "N4", _late_events_taken, 20),
+    mutant("a lock is not given back by those that end", "lock", _locks_kept, 20),
+    mutant("a lock is granted to whoever asks", "lock", _locks_shared, 60, "crowds"),
+    mutant("events are written that an older release cannot read", "U1", _readers_ignored, 20, "events"),
+)
