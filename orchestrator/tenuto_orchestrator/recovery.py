@@ -114,22 +114,12 @@ class Recoverer:
             entries.append(Entry(partition=partition, epoch=row.epoch, seq=row.seq, outgoings=wanted))
         return entries
 
-    async def _pending(self, instances: Iterable[str]) -> set[TaskRef]:
+    async def _pending(self, instances: Iterable[str]) -> _Pending:
         """The activity attempts of these instances that are out."""
-        pending: set[TaskRef] = set()
+        pending = _Pending()
         for chunk in _chunks(sorted(instances)):
-            for instance, stored in (await self._env.store.load(chunk)).items():
-                record = stored.record
-                pending.update(
-                    TaskRef(
-                        instance=instance,
-                        run=record.run,
-                        generation=record.generation,
-                        command=command,
-                        attempt=attempt,
-                    )
-                    for command, attempt in _out(stored)
-                )
+            for stored in (await self._env.store.load(chunk)).values():
+                pending.add(stored)
             await asyncio.sleep(0)  # beats must go out meanwhile
         return pending
 
@@ -209,17 +199,38 @@ def _readable(rows: Iterable[OutboxRow]) -> Iterator[tuple[OutboxRow, Outgoings]
             )
 
 
-def _out(stored: StoredInstance) -> list[tuple[int, int]]:
-    """(command, attempt) of the activities that are out; of none if the history cannot be read, since no answer to
-    them could be taken."""
-    record = stored.record
-    try:
-        state = State.fold(record.id, record.run, read_history(stored.turns))
-    except Exception as error:  # noqa: BLE001 - one instance's history must not keep a partition from being recovered
-        fields = {"instance_id": record.id, "partition": record.partition}
-        _log.error("instance %r: its history cannot be read: %r", record.id, error, extra=fields)
-        return []
-    return [(task.scheduled.id, task.attempt) for task in state.tasks_out()]
+class _Pending:
+    """Which tasks somebody waits for."""
+
+    def __init__(self) -> None:
+        self._out: set[TaskRef] = set()
+        self._unread: set[tuple[str, str]] = set()
+        """Runs that live and whose history cannot be read: nobody can tell, so whatever they sent is pending. Who can
+        read it may come later (rule U1), and would miss what is dropped here."""
+
+    def __contains__(self, task: TaskRef) -> bool:
+        return task in self._out or (task.instance, task.run) in self._unread
+
+    def add(self, stored: StoredInstance) -> None:
+        record = stored.record
+        try:
+            state = State.fold(record.id, record.run, read_history(stored.turns))
+        except Exception as error:  # noqa: BLE001 - one instance's history must not keep a partition from being recovered
+            fields = {"instance_id": record.id, "partition": record.partition}
+            _log.error("instance %r: its history cannot be read: %r", record.id, error, extra=fields)
+            if not record.status.is_terminal:
+                self._unread.add((record.id, record.run))
+            return
+        self._out.update(
+            TaskRef(
+                instance=record.id,
+                run=record.run,
+                generation=record.generation,
+                command=task.scheduled.id,
+                attempt=task.attempt,
+            )
+            for task in state.tasks_out()
+        )
 
 
 def _chunks(instances: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -87,6 +87,8 @@ class Audit:
         self.runs: dict[str, list[Run]] = {}
         self.database: Database | None = None
         self.executions: Counter[TaskKey] = Counter()
+        self.mended: set[str] = set()
+        """What fails no longer."""
         self._committed: dict[TaskKey, bytes] = {}
         """The input of each task that an outbox has held."""
         self._rows: dict[tuple[int, int, int], list[TaskKey]] = {}

@@ -10,12 +10,12 @@ import msgspec
 from tenuto.builtins import resolver
 from tenuto.core.events import Failure, decode_events
 from tenuto.core.execution import replay
-from tenuto.core.reserved import is_reserved
+from tenuto.core.reserved import SCHEDULE, is_reserved
 from tenuto.core.status import Status
 from tests.simulation.audit import Audit, Run
 from tests.simulation.cluster import Cluster
 from tests.simulation.program import Job, Outcome, fits, outcome
-from tests.simulation.story import Story
+from tests.simulation.story import FORGED, Story
 
 __all__ = ["at_rest", "violations"]
 
@@ -40,6 +40,7 @@ def at_rest(cluster: Cluster) -> bool:
 def violations(cluster: Cluster, audit: Audit) -> list[str]:
     """All that does not hold."""
     found = [text for story in cluster.stories for text in _story(story, audit)]
+    found += [f"{instance} was started (rule B4)" for instance in audit.runs if instance.endswith(FORGED)]
     found += [text for runs in audit.runs.values() for run in runs for text in _run(cluster, run)]
     found += _orphans(cluster)
     found += _ownership(cluster)
@@ -62,8 +63,11 @@ def _story(story: Story, audit: Audit) -> Iterator[str]:
         return
     runs = audit.runs.get(story.instance, [])
     least, most = len(story.starts), len(story.starts) + story.unsure_starts
+    if story.timetable is not None:
+        least = most = 1
+        yield from story.timetable.violations(audit.runs)
     if not least <= len(runs) <= most:
-        yield f"{story.instance} was started {len(story.starts)} times and has {len(runs)} runs"
+        yield f"{story.instance} was started {least} times and has {len(runs)} runs"
     run = audit.run(story.instance)
     if story.purged:
         if run is not None:
@@ -104,9 +108,14 @@ def _run(cluster: Cluster, run: Run) -> Iterator[str]:
 
 def _fits(run: Run) -> bool:
     """Whether it has ended as it may."""
-    if is_reserved(run.instance):  # a lock ends when nobody wants it any more, in no other way
-        return run.record.status is Status.COMPLETED
-    return fits_program(run, outcome(_job.decode(run.first.input).steps))
+    if is_reserved(
+        run.instance
+    ):  # a lock ends when nobody wants it any more, in no other way; a schedule is deleted
+        return run.record.status is (
+            Status.TERMINATED if run.record.workflow == SCHEDULE else Status.COMPLETED
+        )
+    steps = _job.decode(run.first.input).steps
+    return any(fits_program(run, outcome(steps, mended=mended)) for mended in (False, True))
 
 
 def fits_program(run: Run, expected: Outcome) -> bool:

@@ -64,7 +64,9 @@ class Seat:
     absence: float = 1.0
     """Seconds that it stays away."""
     behind: bool = False
-    """It runs an old release."""
+    """It runs an old release the next time that it starts."""
+    outdated: bool = False
+    """It runs one now."""
     task: asyncio.Task[None] | None = None
     """Kept, or a process that only waits would be collected as garbage."""
 
@@ -97,6 +99,7 @@ class Cluster:
     broker: BrokerServer
     stories: list[Story]
     ids: Random
+    mend: Callable[[str], None]
     note: Callable[[str], None]
     complain: Callable[[str], None]
     seats: list[Seat] = field(default_factory=list)
@@ -166,6 +169,7 @@ class Cluster:
 
     def _start(self, seat: Seat) -> None:
         seat.incarnations += 1
+        seat.outdated = seat.behind
         self._processes += 1
         seat.process = Process(f"{seat.name}#{seat.incarnations}", self._processes)
         seat.process.on_crash.append(lambda: self._crashed(seat))
@@ -206,12 +210,12 @@ class Cluster:
             max_losses=plan.max_losses,
             turn_warning=0,
         )
-        reads_less = seat.behind and plan.behind == "events"
+        reads_less = seat.outdated and plan.behind == "events"
         store = EarlierStore(self.database) if reads_less else SimStore(self.database)
         broker = SimBroker(self.broker)
         await broker.open()
         service = Orchestrator(
-            self.old_app if seat.behind else self.app,
+            self.old_app if seat.outdated else self.app,
             store,
             broker,
             settings,
@@ -265,6 +269,8 @@ class Cluster:
             names=Names(NAMESPACE),
             settings=settings,
             clock=seat.clock,
+            mend=self.mend,
+            upgrading=lambda: any(seat.outdated for seat in self.seats),
             may_be_lost=lambda: "wipe" in self.database.trouble.counts,
             note=self.note,
             complain=self.complain,

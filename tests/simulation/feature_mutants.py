@@ -1,22 +1,30 @@
-"""Mutants of what users build on: children's ids, locks, requests, rolling upgrades."""
+"""Mutants of what users build on: requests, children's ids, locks, schedules, rolling upgrades."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime, timedelta
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
+from msgspec import structs
+
 from tenuto import builtins
+from tenuto.broker.protocol import Delivery
 from tenuto.client.direct import DirectTransport
 from tenuto.core import ids
 from tenuto.core.context import WorkflowContext
 from tenuto.core.effects import Effects
+from tenuto.core.events import ReplyTo
 from tenuto.core.reserved import LOCK, LockRequest, Ticket, grant_event
 from tenuto.errors import StoreUnavailableError
+from tenuto.schedules import State
 from tenuto_orchestrator import outcome
 from tenuto_orchestrator.change import Change
+from tenuto_orchestrator.door import Door
 from tenuto_orchestrator.readers import Readers
 from tenuto_orchestrator.work import Item
 from tests.simulation.mutation import mutant, replaced
@@ -84,11 +92,35 @@ def _requests_not_stored() -> AbstractContextManager[object]:
     return replaced(DirectTransport, "_deliver", make)
 
 
+def _any_reply_queue() -> AbstractContextManager[object]:
+    def reply_to(_self: Door, delivery: Delivery) -> ReplyTo | None:
+        to = delivery.reply_to
+        return None if to is None else ReplyTo(queue=to, correlation_id=delivery.correlation_id)
+
+    return patch.object(Door, "_reply_to", reply_to)
+
+
+def _fired_again() -> AbstractContextManager[object]:
+    """What a schedule remembers is the firing before the last."""
+
+    def make(original: Any) -> Any:
+        def fire(ctx: WorkflowContext, state: State, anchor: datetime) -> State:
+            last = (state.last or anchor) - timedelta(seconds=state.plan.every or 0)
+            fired: State = original(ctx, structs.replace(state, last=last), anchor)
+            return fired
+
+        return fire
+
+    return replaced(import_module("tenuto.builtins.schedule"), "_fire", make)
+
+
 FEATURE_MUTANTS = (
+    mutant("a reply may go to a queue of the engine", "B4", _any_reply_queue, 60),
     mutant("a request that could not be stored counts as made", "I2", _requests_not_stored, 60),
     mutant("children are numbered anew by each generation", "N3", _children_counted_anew, 60, "crowds"),
     mutant("an event for an instance that is over counts as taken", "N4", _late_events_taken, 20),
     mutant("a lock is not given back by those that end", "lock", _locks_kept, 20),
     mutant("a lock is granted to whoever asks", "lock", _locks_shared, 60, "crowds"),
+    mutant("a schedule fires again what it fired before", "T2", _fired_again, 60),
     mutant("events are written that an older release cannot read", "U1", _readers_ignored, 20, "events"),
 )

@@ -302,8 +302,8 @@ def _lost_tasks_not_found() -> AbstractContextManager[object]:
 
 def _time_goes_back() -> AbstractContextManager[object]:
     def make(original: Any) -> Any:
-        def init(self: TurnBuilder, state: State, now: Any) -> None:
-            original(self, state, now)
+        def init(self: TurnBuilder, state: State, now: Any, **options: Any) -> None:
+            original(self, state, now, **options)
             self.at = now
 
         return init

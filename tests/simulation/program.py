@@ -30,6 +30,7 @@ __all__ = [
     "Expected",
     "Fail",
     "FanOut",
+    "Fragile",
     "Job",
     "Locked",
     "OneOf",
@@ -41,6 +42,7 @@ __all__ = [
     "Send",
     "Sleep",
     "Step",
+    "broken",
     "doubled",
     "events_expected",
     "fits",
@@ -153,6 +155,13 @@ class Renew(_Step, frozen=True, kw_only=True, tag=True):
     """Continue as new with what is left."""
 
 
+class Fragile(_Step, frozen=True, kw_only=True, tag=True):
+    """An activity, or a child with one, that fails until somebody has mended it; then the workflow is rewound."""
+
+    name: str
+    nested: bool
+
+
 class Fail(_Step, frozen=True, kw_only=True, tag=True):
     message: str
 
@@ -175,6 +184,7 @@ Step: TypeAlias = (
     | Poison
     | Renew
     | Fail
+    | Fragile
 )
 
 
@@ -198,6 +208,11 @@ WORKFLOW = "interpret"
 """The name of the one workflow."""
 POISON = "indigestible"
 """What the simulated database refuses to keep in a history."""
+
+
+def broken(name: str) -> str:
+    """How a fragile activity fails."""
+    return f"{name} is broken"
 
 
 def doubled(value: int) -> int:
@@ -228,9 +243,12 @@ class Outcome:
     results: list[Expected]
 
 
-def outcome(steps: Sequence[Step]) -> Outcome:
+def outcome(steps: Sequence[Step], *, mended: bool = True) -> Outcome:
+    """`mended`: whether what is fragile was mended before it ended."""
     results: list[Expected] = []
     for step in steps:
+        if isinstance(step, Fragile) and not mended:
+            return Outcome(broken(step.name), results)
         if isinstance(step, Fail):
             return Outcome(step.message, results)
         value = _value(step)
@@ -272,7 +290,7 @@ def _nested_value(step: Deadly | Child | Children | Branches | Locked) -> Expect
 
 
 _WORDS: Mapping[type, str] = MappingProxyType(
-    {Sleep: "slept", Cancelled: "cancelled", Echo: "same", Overdue: "timed out"}
+    {Sleep: "slept", Cancelled: "cancelled", Echo: "same", Overdue: "timed out", Fragile: "mended"}
 )
 
 

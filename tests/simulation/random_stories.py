@@ -5,15 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from tests.simulation.program import Fail, Poison, Send, Step, events_expected
+from tenuto.core.reserved import schedule_instance
+from tenuto.payloads import encode
+from tenuto.schedules import Overlap, Plan
+from tests.simulation.program import (
+    WORKFLOW,
+    Fail,
+    Fragile,
+    Job,
+    Poison,
+    Send,
+    Step,
+    events_expected,
+)
 from tests.simulation.random_programs import random_steps
 from tests.simulation.story import (
     Deed,
+    Forge,
+    Mend,
     Purge,
     Raise,
     RaiseTooLate,
+    Restart,
     Result,
     Resume,
+    Rewind,
     SeeStalled,
     Start,
     Story,
@@ -21,6 +37,7 @@ from tests.simulation.story import (
     Terminate,
     Wait,
 )
+from tests.simulation.timetable import Arrange, Dismiss, Tell, Timetable
 
 __all__ = ["random_stories"]
 
@@ -28,12 +45,52 @@ __all__ = ["random_stories"]
 def random_stories(chance: Random, count: int, *, deadly: bool = False) -> list[Story]:
     stories: list[Story] = []
     for number in range(count):
-        make = _poisoned_story if chance.random() < 0.04 else _random_story
-        stories.append(make(chance, f"order-{number}", stories, deadly=deadly))
+        name = f"order-{number}"
+        match chance.choices(("ordinary", "poisoned", "scheduled", "fragile"), (80, 4, 8, 8))[0]:
+            case "poisoned":
+                story = _poisoned_story(chance, name, deadly=deadly)
+            case "scheduled":
+                story = _scheduled_story(chance, name)
+            case "fragile":
+                story = _fragile_story(chance, name, deadly=deadly)
+            case _:
+                story = _random_story(chance, name, stories, deadly=deadly)
+        stories.append(story)
     return stories
 
 
-def _poisoned_story(chance: Random, instance: str, _: list[Story], *, deadly: bool) -> Story:
+def _scheduled_story(chance: Random, name: str) -> Story:
+    steps = random_steps(chance, name, depth=0, top=False)
+    plan = Plan(
+        workflow=WORKFLOW,
+        input=encode(Job(label=name, steps=steps)),
+        every=chance.choice((0.7, 2.5)),
+        overlap=chance.choice((Overlap.ALLOW, Overlap.ALLOW, *Overlap)),
+        catch_up=1000,
+    )
+    deeds: list[Deed] = [Wait(chance.uniform(0, 6)), Arrange(plan=plan), Wait(chance.uniform(1, 6))]
+    paused = chance.random() < 0.3
+    if paused:
+        deeds += [Tell("pause"), Wait(chance.uniform(0, 3)), Tell("resume"), Wait(chance.uniform(0, 3))]
+    if chance.random() < 0.3:
+        deeds += [Tell("trigger"), Wait(chance.uniform(0, 1))]
+    table = Timetable(name=name, plan=plan, paused=paused)
+    return Story(instance=schedule_instance(name), deeds=[*deeds, Dismiss()], timetable=table)
+
+
+def _fragile_story(chance: Random, instance: str, *, deadly: bool) -> Story:
+    """Its workflow fails, and goes on once what was broken is mended. Events that came too late are sent again."""
+    steps = random_steps(chance, instance, deadly=deadly)
+    place = chance.randint(0, len(steps))
+    steps.insert(place, Fragile(name=instance, nested=chance.random() < 0.5))
+    again: list[Deed] = [Raise(event.name) for event in events_expected(steps)]
+    deeds = [*_beginning(chance, instance, steps), Result(), Mend(instance), Rewind(), *again, Result()]
+    if chance.random() < 0.3:
+        deeds += [Restart(f"{instance}/again"), *again, Result()]
+    return Story(instance=instance, deeds=deeds)
+
+
+def _poisoned_story(chance: Random, instance: str, *, deadly: bool) -> Story:
     """Its instance stalls, for the database refuses its data, and can only be terminated."""
     before = random_steps(chance, instance, depth=0, top=False, deadly=deadly)
     steps: list[Step] = [*(step for step in before if not isinstance(step, Fail)), Poison()]
@@ -45,12 +102,20 @@ def _poisoned_story(chance: Random, instance: str, _: list[Story], *, deadly: bo
 def _random_story(chance: Random, instance: str, earlier: list[Story], *, deadly: bool) -> Story:
     steps = random_steps(chance, instance, deadly=deadly)
     deeds = _beginning(chance, instance, steps)
+    if chance.random() < 0.05:
+        deeds.insert(1, Forge())
     restarts = chance.random() < 0.15
     if chance.random() < 0.15:
         deeds += [Suspend()] if chance.random() < 0.3 else []
         deeds += [Wait(chance.uniform(0, 4)), Terminate()]
     elif chance.random() < 0.05:
         deeds += [Wait(chance.uniform(0, 4)), Purge(force=True)]
+        return Story(instance=instance, deeds=deeds)
+    if not restarts and chance.random() < 0.15:
+        again: list[Deed] = [Raise(event.name) for event in events_expected(steps)]
+        over = isinstance(deeds[-1], Terminate) and b"Locked" not in bytes(encode(steps))
+        deeds += [Rewind()] if over else [Result(), Restart(f"{instance}/again")]
+        deeds += [*again, Result()]
         return Story(instance=instance, deeds=deeds)
     if not restarts or chance.random() < 0.5:
         deeds += [Result(), *_epilogue(chance)]
@@ -101,7 +166,7 @@ def _correspond(chance: Random, story: Story, steps: list[Step], other: Story) -
     """Let the workflow send the other's event, in place of its user."""
     starts = [deed for deed in other.deeds if isinstance(deed, Start)]
     raises = [deed for deed in other.deeds if isinstance(deed, Raise)]
-    kinds = (Terminate, Start, Purge)
+    kinds = (Terminate, Start, Purge, Rewind, Restart)
     meddled = sum(isinstance(deed, kinds) for deed in other.deeds) > 1 or any(
         isinstance(deed, Terminate) or (isinstance(deed, Start) and deed.anew) for deed in story.deeds
     )

@@ -180,6 +180,7 @@ async def _run(
         broker=broker,
         stories=stories,
         ids=Random(f"{case.seed}:ids"),
+        mend=audit.mended.add,
         note=trace.note,
         complain=complain,
     )

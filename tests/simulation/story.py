@@ -28,22 +28,28 @@ from tenuto.broker.protocol import Outgoing
 from tenuto.client.options import first_event, start_time
 from tenuto.clock import Clock
 from tenuto.core.status import LIVE, Status
-from tenuto.errors import BrokerError, StoreUnavailableError, UnknownWorkflowError, UsageError
+from tenuto.errors import BrokerError, RequestError, StoreUnavailableError, UnknownWorkflowError, UsageError
 from tenuto.messages import StartMessage, encode
 from tenuto.naming import Names
 from tenuto.payloads import encode as encode_payload
 from tenuto.settings import ClientSettings
 from tests.simulation.broker import SimBroker
 from tests.simulation.program import WORKFLOW, Job, Outcome, Step, fits, outcome
+from tests.simulation.timetable import Arrange, Dismiss, Tell, Timetable, manage
 
 __all__ = [
+    "FORGED",
     "Deed",
+    "Forge",
     "Hands",
+    "Mend",
     "Purge",
     "Raise",
     "RaiseTooLate",
+    "Restart",
     "Result",
     "Resume",
+    "Rewind",
     "SeeStalled",
     "Start",
     "Story",
@@ -109,13 +115,56 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Mend:
+    """From now on this fails no longer."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Once more, under the same id."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forge:
+    """A start whose reply would go to the engine's own queue is refused (rule B4)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Purge:
     force: bool = False
 
 
 Deed: TypeAlias = (
-    Start | Wait | Raise | RaiseTooLate | Suspend | Resume | Terminate | SeeStalled | Result | Purge
+    Start
+    | Wait
+    | Raise
+    | RaiseTooLate
+    | Suspend
+    | Resume
+    | Terminate
+    | SeeStalled
+    | Result
+    | Purge
+    | Mend
+    | Rewind
+    | Restart
+    | Forge
+    | Arrange
+    | Tell
+    | Dismiss
 )
+FORGED = "-forged"
+"""What the ids of instances end with that must not be."""
+
 
 _LOOKS = 40
 """Times that a user looks whether an instance is there before it is asked for again."""
@@ -143,6 +192,9 @@ class Story:
     terminated: bool = False
     """Whether its user has asked for the present run's end, which may have come by itself before."""
     purged: bool = False
+    mended: bool = False
+    timetable: Timetable | None = None
+    """Its instance is this schedule."""
     seen: Any = None
 
     @property
@@ -156,7 +208,7 @@ class Story:
 
     @property
     def expected(self) -> Outcome:
-        return outcome(self.starts[-1].steps)
+        return outcome(self.starts[-1].steps, mended=self.mended)
 
     def acknowledge(self) -> None:
         """The present deed is done. One that was asked for more than once may land once more, however late, and would
@@ -188,6 +240,9 @@ class Hands:
     names: Names
     settings: ClientSettings
     clock: Clock
+    mend: Callable[[str], None]
+    upgrading: Callable[[], bool]
+    """An older release is there still."""
     may_be_lost: Callable[[], bool]
     """Whether the broker has lost messages that nobody can know of."""
     note: Callable[[str], None]
@@ -219,12 +274,20 @@ class Hands:
                 await self._stalls(story)
             case Result():
                 await self._result(story, self.client.get(story.instance, WORKFLOW))
+            case Mend(name=name):
+                self.mend(name)
+                story.mended = True
+            case Forge():
+                await self._forge(story)
+            case Arrange() | Tell() | Dismiss():
+                await manage(self.client, story.instance, deed, again=story.attempts > 1)
+                story.purged = isinstance(deed, Dismiss)
+            case Purge() | Rewind() | Restart():
+                await self._ask_of_the_ended(story, deed)
             case _:
                 await self._ask(story, deed)
 
-    async def _ask(
-        self, story: Story, deed: Raise | RaiseTooLate | Suspend | Resume | Terminate | Purge
-    ) -> None:
+    async def _ask(self, story: Story, deed: Raise | RaiseTooLate | Suspend | Resume | Terminate) -> None:
         handle = self.client.get(story.instance, WORKFLOW)
         match deed:
             case Raise(name=name):
@@ -239,6 +302,10 @@ class Hands:
             case Terminate():
                 story.terminated = True
                 await handle.terminate(reason="enough")
+
+    async def _ask_of_the_ended(self, story: Story, deed: Purge | Rewind | Restart) -> None:
+        handle = self.client.get(story.instance, WORKFLOW)
+        match deed:
             case Purge(force=force):
                 try:
                     await handle.purge(force=force)
@@ -246,6 +313,21 @@ class Hands:
                     if story.attempts == 1:
                         raise
                 story.purged = True
+            case Rewind():
+                await self._rewind(handle)
+            case Restart(message_id=message_id):
+                if story.attempts == 1:
+                    story.starts.append(story.starts[-1])
+                    story.terminated = False
+                await handle.restart(instance_id=story.instance, message_id=message_id)
+
+    async def _rewind(self, handle: Any) -> None:
+        if (
+            self.upgrading()
+        ):  # whoever lacks the code, or may not write the event, refuses, and a child then fails
+            raise TimeoutError("nothing is rewound during an upgrade")
+        with suppress(RequestError):  # it had completed before it was terminated; else its result will tell
+            await handle.rewind("mended")
 
     async def _raise_too_late(self, story: Story, handle: Any) -> None:
         asked_at = self.clock.now()
@@ -307,6 +389,13 @@ class Hands:
         outcomes = await self.broker.publish([copy] * deed.copies)
         if any(outcome.name != "CONFIRMED" for outcome in outcomes):
             raise BrokerError("not all copies were confirmed")
+
+    async def _forge(self, story: Story) -> None:
+        message = StartMessage(
+            workflow=WORKFLOW, input=encode_payload(Job(steps=[])), instance_id=story.instance + FORGED
+        )
+        forged = Outgoing(queue=self.names.start, body=encode(message), reply_to=self.names.turns(0))
+        await self.broker.publish([forged])
 
     async def _appears(self, story: Story, job: Job) -> None:
         """A start through the door says nothing of when it takes effect. A broker that is wiped may have lost it, so

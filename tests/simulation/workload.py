@@ -35,6 +35,7 @@ from tests.simulation.program import (
     Expect,
     Fail,
     FanOut,
+    Fragile,
     Job,
     Locked,
     Overdue,
@@ -44,6 +45,7 @@ from tests.simulation.program import (
     Send,
     Sleep,
     Step,
+    broken,
     doubled,
 )
 from tests.simulation.threads import block
@@ -102,6 +104,13 @@ def make_app(audit: Audit, release: str) -> App:
     async def echo(value: str) -> str:
         audit.executed(activity.context())
         return value
+
+    @app.activity
+    async def fragile(name: str) -> str:
+        audit.executed(activity.context())
+        if name not in audit.mended:
+            raise _FailedOnPurposeError(broken(name))
+        return "mended"
 
     _add_workflow(app, release)
     return app
@@ -189,6 +198,8 @@ class _Machine:
                 raise _FailedOnPurposeError(message)
             case Child() | Children() | Branches() | Locked():
                 return [await self._nested(step)]
+            case Fragile():
+                return [await self._fragile(step)]
             case _:
                 return [await self._leaf(step)]
 
@@ -293,6 +304,18 @@ class _Machine:
             return await self._branch(step.steps)
         finally:
             lock.release()
+
+    async def _fragile(self, step: Fragile) -> Any:
+        if step.nested:
+            inner: list[Step] = [Fragile(name=step.name, nested=False)]
+            [value] = await self._ctx.call_child_workflow(WORKFLOW, Job(steps=inner))
+            return value
+        try:
+            return await self._ctx.call_activity("fragile", step.name, retry=RetryPolicy(max_attempts=1))
+        except ActivityError as error:
+            if error.failure is not None and error.failure.type == "WorkerLostError":
+                return LOST
+            raise
 
     async def _raced(self, value: int) -> Any:
         timer = self._ctx.create_timer(_FOREVER)

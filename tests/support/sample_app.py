@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from tenuto import App, RetryPolicy, WorkflowContext, activity, when_all
@@ -176,8 +177,8 @@ async def naps(ctx: WorkflowContext, order: Naps) -> int:
     for _ in range(order.count):
         before = ctx.current_utc_datetime
         await ctx.create_timer(order.seconds)
-        slept = (ctx.current_utc_datetime - before).total_seconds()
-        too_short += slept < order.seconds
+        # As a duration: times have microseconds, and a float may have a fraction of one more.
+        too_short += ctx.current_utc_datetime - before < timedelta(seconds=order.seconds)
     return too_short
 
 

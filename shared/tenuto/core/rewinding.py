@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
@@ -59,6 +59,8 @@ class Rewinding:
     """Activities and children whose failures are undone."""
     tail: Sequence[Event]
     """What followed, up to the end."""
+    time: datetime | None = None
+    """The last turn's, also where that is undone: time never goes back (rule T1)."""
 
 
 def plan(history: Sequence[Event]) -> Rewinding:
@@ -71,7 +73,7 @@ def plan(history: Sequence[Event]) -> Rewinding:
     end = history[-1]
     match end:
         case ExecutionTerminated():
-            found = Rewinding(kept=len(history) - 1, again=(), tail=())
+            found = Rewinding(kept=len(history) - 1 - _is_unbegun(history), again=(), tail=())
         case ExecutionFailed(failure=failure):
             found = _before(history, failure)
         case _:
@@ -87,7 +89,16 @@ def plan(history: Sequence[Event]) -> Rewinding:
             "where it would go on from, or when it ended, it held locks or owed compensations, and those have been "
             "given back or carried out; restart it instead"
         )
-    return found
+    return replace(
+        found, time=max((event.at for event in history if isinstance(event, TurnStarted)), default=None)
+    )
+
+
+def _is_unbegun(history: Sequence[Event]) -> bool:
+    """Whether the turn that terminated it was its first. It may have been stalled, so its code did not run then, as it
+    would if that turn were replayed."""
+    turns = sum(isinstance(event, TurnStarted) for event in history)
+    return turns == 1 and isinstance(history[-2], TurnStarted)
 
 
 def owes(history: Sequence[Event]) -> bool:
@@ -153,6 +164,7 @@ def rewind(
     if execution.stalled is not None:
         raise execution.needs_code()
     state = execution.state
+    now = now if rewinding.time is None else max(now, rewinding.time)
     builder = TurnBuilder(state, now, max_payload_bytes=max_payload_bytes)
     execution.attach(builder)
     begun, kept_commands = state.begun, state.next_command

@@ -9,8 +9,16 @@ import msgspec
 import pytest
 
 from tenuto import ActivityError, App, RetryPolicy, Saga, WorkflowContext, when_all
-from tenuto.core.events import ContinuedAsNew, Event, ExecutionRewound, decode_events, encode_events, rewound
-from tenuto.core.execution import replay
+from tenuto.core.events import (
+    ContinuedAsNew,
+    Event,
+    ExecutionRewound,
+    TurnStarted,
+    decode_events,
+    encode_events,
+    rewound,
+)
+from tenuto.core.execution import advance, replay
 from tenuto.core.letters import Raise, Start, Terminate
 from tenuto.core.reserved import LockRequest, Ticket, grant_event
 from tenuto.core.rewinding import plan, rewind
@@ -358,3 +366,25 @@ def test_a_lock_that_was_granted_before_is_not_told_again() -> None:
     turn = go_on(bench)
     assert names(turn)[-1] == "LockRequested"
     assert names(bench.go(granted(turn)))[-1] == "ActivityScheduled"
+
+
+def test_what_was_terminated_before_its_code_was_there_begins_after_all() -> None:
+    bench = Bench(app=app, workflow="waits")
+    stalled = replay(App("without").resolve, bench.instance, RUN, bench.history)
+    end = advance(stalled, [bench.arrival(terminate("by mistake"))], bench.now)
+    assert names(end) == ["TurnStarted", "ExecutionTerminated"]
+    bench.history += end.events
+    turn = go_on(bench)
+    assert [task.scheduled.id for task in turn.tasks] == [0]
+    bench.go(event("go", "on"), done(0, 1))
+    assert bench.output == ["on", 1]
+
+
+def test_time_does_not_go_back_to_before_what_is_undone() -> None:
+    bench = begun(app, "together")
+    for what in (failed(0), done(1), done(2), done(3)):
+        bench.go(what)
+    latest = bench.now
+    bench.now -= timedelta(hours=1)
+    turn = go_on(bench)
+    assert min(each.at for each in turn.events if isinstance(each, TurnStarted | ExecutionRewound)) >= latest
