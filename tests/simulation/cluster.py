@@ -6,6 +6,7 @@ A process that crashes or leaves is started again after a while, under a new own
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,8 @@ __all__ = ["BEGINNING", "Cluster", "Seat", "SimClock"]
 
 NAMESPACE = "sim"
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
+_KNOWN_AFTER = 20.0
+"""Seconds after which everybody knows that an orchestrator has gone."""
 _CRASHES_AT_START = 0.5
 """Seconds until a process that could not start is started again."""
 
@@ -104,6 +107,7 @@ class Cluster:
     complain: Callable[[str], None]
     seats: list[Seat] = field(default_factory=list)
     _processes: int = 0
+    _upgraded_at: float = -math.inf
     calm: bool = False
 
     def begin(self) -> None:
@@ -158,6 +162,11 @@ class Cluster:
         if seat.leave is not None and seat.process.alive:
             seat.leave.set()
 
+    def _is_upgrading(self) -> bool:
+        """Whether an older release is there, or some orchestrator may still think so."""
+        known = self.loop.time() > self._upgraded_at + _KNOWN_AFTER
+        return not known or any(seat.outdated for seat in self.seats)
+
     def of(self, *kinds: str) -> list[Seat]:
         """The seats whose process lives."""
         return [seat for seat in self.seats if seat.process.alive and (not kinds or seat.kind in kinds)]
@@ -169,6 +178,8 @@ class Cluster:
 
     def _start(self, seat: Seat) -> None:
         seat.incarnations += 1
+        if seat.outdated and not seat.behind:
+            self._upgraded_at = self.loop.time()
         seat.outdated = seat.behind
         self._processes += 1
         seat.process = Process(f"{seat.name}#{seat.incarnations}", self._processes)
@@ -270,7 +281,7 @@ class Cluster:
             settings=settings,
             clock=seat.clock,
             mend=self.mend,
-            upgrading=lambda: any(seat.outdated for seat in self.seats),
+            upgrading=self._is_upgrading,
             may_be_lost=lambda: "wipe" in self.database.trouble.counts,
             note=self.note,
             complain=self.complain,
