@@ -97,7 +97,9 @@ async def _go_on(
     except StalledError:
         execution.abandon()
         raise
-    kept = [*history, *turn.events] if env.keeps_history else None
+    kept = None
+    if env.keeps_history:
+        kept = list(turn.next_generation) if turn.next_generation else [*history, *turn.events]
     resident = Resident(record=record, execution=execution, history=kept)
     change.resident = resident
     outcome.record_turn(

@@ -171,7 +171,8 @@ class Audit:
             return
         if number != run.turns:
             self._complain(f"{instance}: turn {number} follows upon {run.turns} turns")
-        rewinds = bool(events) and isinstance(events[0], ExecutionRewound)
+        # Where that turn continues as new at once, only what begins the next generation is stored.
+        rewinds = generation != run.generation or (bool(events) and isinstance(events[0], ExecutionRewound))
         if run.record.status.is_terminal and run.turns and not rewinds:
             self._complain(f"{instance}: turn {number} was taken after it had ended")
         run.turns += 1
@@ -273,22 +274,16 @@ class Audit:
             self._rows[row.partition, row.epoch, row.seq] = keys
         for epoch, seq in writes.outbox_confirmed:
             for key in self._rows.pop((writes.partition, epoch, seq), ()):
-                if key in self._here:
-                    if self.pending(key) and key not in self._kept:
-                        self._complain(
-                            f"the outbox row of local task {key} was deleted before its answer (rule C4)"
-                        )
-                elif (
-                    key not in self._published
-                    and self.pending(key)
-                    and not any(
-                        key in keys for keys in self._rows.values()
-                    )  # sent again, and held back there
-                    and self._broker_is_known(writes.partition)
-                ):
-                    self._complain(
-                        f"the outbox row of task {key} was deleted before it was confirmed (rule C4)"
-                    )
+                if self.pending(key) and not any(key in keys for keys in self._rows.values()):
+                    self._check_deleted(key, writes.partition)
+
+    def _check_deleted(self, key: TaskKey, partition: int) -> None:
+        """No other row holds the task, as one does that was sent again, and is held back there."""
+        if key in self._here:
+            if key not in self._kept:
+                self._complain(f"the outbox row of local task {key} was deleted before its answer (rule C4)")
+        elif key not in self._published and self._broker_is_known(partition):
+            self._complain(f"the outbox row of task {key} was deleted before it was confirmed (rule C4)")
 
     def _broker_is_known(self, partition: int) -> bool:
         """False after a wipe, until the owner has sent again all that is pending (rule B1)."""

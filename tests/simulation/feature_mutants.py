@@ -19,12 +19,15 @@ from tenuto.core import ids
 from tenuto.core.context import WorkflowContext
 from tenuto.core.effects import Effects
 from tenuto.core.events import ReplyTo
+from tenuto.core.letters import Raise
 from tenuto.core.reserved import LOCK, LockRequest, Ticket, grant_event
+from tenuto.core.turn import Arrival
 from tenuto.errors import StoreUnavailableError
 from tenuto.schedules import State
 from tenuto_orchestrator import outcome
 from tenuto_orchestrator.change import Change
 from tenuto_orchestrator.door import Door
+from tenuto_orchestrator.existence import Existence
 from tenuto_orchestrator.readers import Readers
 from tenuto_orchestrator.work import Item
 from tests.simulation.mutation import mutant, replaced
@@ -100,6 +103,19 @@ def _any_reply_queue() -> AbstractContextManager[object]:
     return patch.object(Door, "_reply_to", reply_to)
 
 
+def _events_kept() -> AbstractContextManager[object]:
+    def keep(_self: Existence, change: Change, item: Item, now: datetime) -> bool:
+        is_event = isinstance(item.work, Arrival) and isinstance(item.work.what, Raise)
+        if not is_event or change.resident is not None or item.row is None:
+            return False
+        change.hold(item.row)
+        change.kept.append((item.row, now + timedelta(days=1)))
+        change.answer(outcome._request(item))
+        return True
+
+    return patch.object(Existence, "keep", keep)
+
+
 def _fired_again() -> AbstractContextManager[object]:
     """What a schedule remembers is the firing before the last."""
 
@@ -116,6 +132,7 @@ def _fired_again() -> AbstractContextManager[object]:
 
 FEATURE_MUTANTS = (
     mutant("a reply may go to a queue of the engine", "B4", _any_reply_queue, 60),
+    mutant("any event waits for its instance to be started", "C7", _events_kept, 60),
     mutant("a request that could not be stored counts as made", "I2", _requests_not_stored, 60),
     mutant("children are numbered anew by each generation", "N3", _children_counted_anew, 60, "crowds"),
     mutant("an event for an instance that is over counts as taken", "N4", _late_events_taken, 20),

@@ -149,7 +149,7 @@ def _beginning(chance: Random, instance: str, steps: list[Step]) -> list[Deed]:
 
 def _epilogue(chance: Random) -> list[Deed]:
     """What is asked of an instance that is over."""
-    return chance.choices(([], [Purge()], [RaiseTooLate()]), (6, 2, 2))[0]
+    return chance.choices(([], [Purge()], [RaiseTooLate()], [Purge(), RaiseTooLate()]), (6, 1, 2, 1))[0]
 
 
 def _bring_along(deeds: list[Deed]) -> None:

@@ -86,7 +86,7 @@ class Raise:
 
 @dataclass(frozen=True, slots=True)
 class RaiseTooLate:
-    """An event for an instance that is over is refused (rule N4)."""
+    """An event for an instance that is over, or was purged, is refused (rules N4, C7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,7 @@ class Hands:
 
     async def _raise_too_late(self, story: Story, handle: Any) -> None:
         asked_at = self.clock.now()
-        with suppress(InstanceOverError):
+        with suppress(InstanceOverError, NotFoundError):
             await handle.raise_event("too late")
             ended_at = (await handle.status()).ended_at
             if ended_at is not None and ended_at < asked_at:  # as far as the user's clock can tell

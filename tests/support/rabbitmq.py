@@ -113,7 +113,7 @@ class RabbitMQServer:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         if done.returncode != 0:
             raise ProcessFailedError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr or done.stdout}")
