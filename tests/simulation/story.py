@@ -319,7 +319,10 @@ class Hands:
                 if story.attempts == 1:
                     story.starts.append(story.starts[-1])
                     story.terminated = False
-                await handle.restart(instance_id=story.instance, message_id=message_id)
+                try:
+                    await handle.restart(instance_id=story.instance, message_id=message_id)
+                except UnknownWorkflowError as error:
+                    raise TimeoutError("only orchestrators of an older release are there") from error
 
     async def _rewind(self, handle: Any) -> None:
         if (
