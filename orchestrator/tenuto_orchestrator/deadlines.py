@@ -15,7 +15,7 @@ from tenuto.core.turn import Arrival, TimerDue
 from tenuto.messages import TaskRef
 from tenuto.store.protocol import TimerRow
 from tenuto_orchestrator.change import Change
-from tenuto_orchestrator.holds import is_hold, look_after
+from tenuto_orchestrator.holds import is_hold, is_of_earlier_sending, look_after
 from tenuto_orchestrator.work import Item
 
 __all__ = ["due"]
@@ -23,6 +23,8 @@ __all__ = ["due"]
 
 def due(change: Change, item: Item, now: datetime, *, beat_life: float) -> list[Item]:
     """What an instance is to hear of an arrival: of all, save timers that turn out not to count."""
+    if is_of_earlier_sending(change, item):
+        return [replace(item, timer=None)]
     if item.timer is None or not isinstance(item.work, Arrival) or not isinstance(item.work.what, TimerDue):
         return [item]
     if is_hold(item.timer):

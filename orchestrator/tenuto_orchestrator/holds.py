@@ -20,7 +20,7 @@ from tenuto.store.protocol import TimerRow
 from tenuto_orchestrator.change import Change
 from tenuto_orchestrator.work import Item
 
-__all__ = ["hold", "hold_row", "is_hold", "let_go", "look_after"]
+__all__ = ["hold", "hold_row", "is_hold", "is_of_earlier_sending", "let_go", "look_after"]
 
 
 def hold_row(task: TaskRef, at: datetime) -> TimerRow:
@@ -31,6 +31,16 @@ def hold_row(task: TaskRef, at: datetime) -> TimerRow:
 
 def is_hold(row: TimerRow) -> bool:
     return row.key.attempt < 0
+
+
+def is_of_earlier_sending(change: Change, item: Item) -> bool:
+    """Whether a task has come back that was sent again since. If there is a hold, it is that of the later sending."""
+    match item.work:
+        case Arrival(what=TaskLost(sending=int(sending))) if item.timer is not None:
+            pending = _pending(change, _task(item.timer))
+            return pending is not None and sending < pending.sending
+        case _:
+            return False
 
 
 def hold(change: Change, tasks: Iterable[TaskRef], now: datetime, *, beat_life: float) -> None:
