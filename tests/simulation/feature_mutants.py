@@ -133,7 +133,7 @@ def _fired_again() -> AbstractContextManager[object]:
 FEATURE_MUTANTS = (
     mutant("a reply may go to a queue of the engine", "B4", _any_reply_queue, 60),
     mutant("any event waits for its instance to be started", "C7", _events_kept, 60),
-    mutant("a request that could not be stored counts as made", "I2", _requests_not_stored, 60),
+    mutant("a request that could not be stored counts as made", "I2", _requests_not_stored, 150),
     mutant("children are numbered anew by each generation", "N3", _children_counted_anew, 60, "crowds"),
     mutant("an event for an instance that is over counts as taken", "N4", _late_events_taken, 20),
     mutant("a lock is not given back by those that end", "lock", _locks_kept, 20),
