@@ -57,6 +57,11 @@ async def again(ctx: WorkflowContext, generation: int) -> int:
 
 
 @app.workflow
+async def late(ctx: WorkflowContext) -> int:
+    return await ctx.call_activity(plain, 1, pool="nobodys", schedule_to_start=0.1)
+
+
+@app.workflow
 async def sends(ctx: WorkflowContext, target: str) -> None:
     ctx.send_event(target, "go", 7)
 
@@ -213,6 +218,19 @@ async def test_one_that_is_rewound_has_another_span_under_its_first(engine: Engi
     assert parent(second) == span_id(first)
     assert second.attributes is not None
     assert second.attributes["durabletask.runtime_status"] == "FAILED"
+
+
+async def test_an_attempt_that_the_engine_ends_has_its_span_from_the_engine(
+    engine: Engine, spans: Recorded
+) -> None:
+    handle = await engine.client.start(late)
+    await engine.status(handle.instance_id, Status.FAILED)
+    await until(spans.until("orchestration||late"))
+    attempt = spans.one("activity||plain")
+    assert attempt.status.status_code is StatusCode.ERROR
+    assert "ScheduleToStart" in (attempt.status.description or "")
+    assert parent(attempt) == span_id(spans.one("orchestration||late"))
+    assert spans.named("users.thread") == []
 
 
 async def test_a_takeover_emits_nothing_again(make_engine: MakeEngine, spans: Recorded) -> None:
