@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeAlias
@@ -24,7 +24,9 @@ _TIME = r"\d{4}-\d\d-\d\dT[0-9:.]+Z"
 class Arrange:
     """Make the schedule."""
 
-    plan: Plan
+    plan: Plan = field(
+        repr=False
+    )  # its input is shown with its address in memory, which is another every time
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Timetable:
     """What a schedule may have started."""
 
     name: str
-    plan: Plan
+    plan: Plan = field(repr=False)
     paused: bool
     """It was, for a while."""
 
