@@ -96,6 +96,12 @@ class Settings(Environment):
         "`http://localhost:4318`; `auto` does where that variable is set; `off` makes no spans, whoever has set up "
         "what for. Needs `tenuto[tracing]`. See [Tracing](tracing.md).",
     )
+    trace_statements: bool = Field(
+        default=False,
+        description="Whether spans of the database's statements are exported as well, by OpenTelemetry's "
+        "instrumentation of SQLAlchemy: those of commands and gateways lie in the request's span, an orchestrator's, "
+        "which serve many instances, stand alone.",
+    )
     trace_url: str | None = Field(
         default=None,
         description="Where people look at a trace, with `{trace_id}` in it, such as "

@@ -203,3 +203,19 @@ async def test_opentelemetry_instrument_and_its_sampler(
     done = collector.one("activity||plain", "sampled")
     assert [created.parent, root.parent, done.parent] == [request.id, created.id, root.id]
     assert collector.one("users.thread").parent == done.id
+
+
+async def test_statements_of_the_database_are_traced_where_asked(
+    tmp_path: Path,
+    reaper: Reaper,
+    show_log: Callable[[Path], None],
+    collector: Collector,
+    exporting: dict[str, str],
+) -> None:
+    asked = exporting | {"TENUTO_TRACE_STATEMENTS": "true"}
+    with CommandLine(folder=tmp_path, reaper=reaper, show_log=show_log, settings=asked) as embedded:
+        assert (await embedded.run("db", "upgrade")).code == 0
+        assert (await embedded.run("workflow", "list")).code == 0
+    statements = [span for span in collector.spans if span.service == "tenuto-list"]
+    assert {span.attributes["db.system"] for span in statements} == {"sqlite"}
+    assert any("tenuto_instances" in span.attributes.get("db.statement", "") for span in statements)

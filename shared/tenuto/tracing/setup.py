@@ -54,6 +54,8 @@ def exporting(settings: Settings, *, service: str) -> Iterator[None]:
         yield
         return
     trace.set_tracer_provider(provider)
+    if settings.trace_statements:
+        _trace_statements(provider)
     try:
         yield
     finally:
@@ -95,6 +97,14 @@ def _provider(service: str) -> TracerProvider:
     provider = TracerProvider(resource=chosen.merge(named).merge(given))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider
+
+
+def _trace_statements(provider: TracerProvider) -> None:
+    """Of the engines that are made from now on: stores are loaded only where they are needed, after this."""
+    from opentelemetry.instrumentation.sqlalchemy import SQLAlchemyInstrumentor  # noqa: PLC0415  comes with the SDK
+
+    # It does not know the release of SQLAlchemy that Tenuto needs, and works with it.
+    SQLAlchemyInstrumentor().instrument(tracer_provider=provider, skip_dep_check=True)
 
 
 def _is_default(key: str, value: object) -> bool:
