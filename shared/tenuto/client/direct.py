@@ -60,6 +60,8 @@ class _Begin:
     message_id: str | None
     judge: _Judge
     """What became of it, where nobody has told."""
+    grace: bool = False
+    """Whether the instance does not show why it was refused, so that a notification is worth waiting for."""
 
 
 class DirectTransport(Looking):
@@ -153,7 +155,7 @@ class DirectTransport(Looking):
                 trace=trace,
                 request=Request(id=row, queue=self._notices.queue),
             )
-            begin = _Begin(what="The rerun as", message_id=order.message_id, judge=judge_rerun)
+            begin = _Begin(what="The rerun as", message_id=order.message_id, judge=judge_rerun, grace=True)
             target = Target(instance=order.instance, run=run, row=row)
             made = await self._row(row, order.instance, letter)
             return await self._begin(begin, target, made, wait=wait, timeout=timeout)
@@ -165,7 +167,7 @@ class DirectTransport(Looking):
         if not wait:
             return await self._send_start(begin, target, row)
         await self._notices.prepared(self._settings.poll_interval)
-        with self._waits.request(row.id) as request:
+        with self._waits.request(row.id, grace=begin.grace) as request:
             target = await self._send_start(begin, target, row)
             try:
                 async with self._patience(timeout, f"{begin.what} of instance {target.instance!r}"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,17 @@ keys: dict[str, list[str]] = {}
 def _count_anew() -> None:
     runs.clear()
     keys.clear()
+
+
+@asynccontextmanager
+async def patient(engine: Engine) -> AsyncIterator[Client]:
+    """A client that hears why something is refused, however long the notification takes."""
+    broker = engine.place.broker("patient")
+    await broker.open()
+    settings = ClientSettings(namespace=engine.place.namespace, poll_interval=20)
+    async with Client(settings, store=engine.store, broker=broker, app=app) as client:
+        yield client
+    await broker.close()
 
 
 @app.activity
@@ -161,19 +174,22 @@ async def test_a_later_generation_is_rerun_as_it_was(engine: Engine) -> None:
 
 @pytest.mark.semantics("Rerun")
 async def test_what_cannot_be_rerun_says_why(engine: Engine) -> None:
-    old = await engine.client.start(steps, ["a"], instance_id="old")
-    await old.result(timeout=20)
-    await engine.client.start(alive, instance_id="alive")
-    with pytest.raises(RequestError, match=r"'old' cannot be rerun from event 5: its history has no event 5"):
-        await old.rerun(5)
-    with pytest.raises(RequestError, match="event 1 is of the kind ExecutionCompleted"):
-        await old.rerun(1)
-    with pytest.raises(RequestError, match="needs an id of its own"):
-        await old.rerun(0, instance_id="old")
-    with pytest.raises(AlreadyExistsError, match="'alive' exists and is RUNNING"):
-        await old.rerun(0, instance_id="alive")
-    with pytest.raises(NotFoundError, match="there is no instance 'nobody'"):
-        await engine.client.get("nobody").rerun(0, instance_id="new")
+    async with patient(engine) as client:
+        old = await client.start(steps, ["a"], instance_id="old")
+        await old.result(timeout=20)
+        await client.start(alive, instance_id="alive")
+        with pytest.raises(
+            RequestError, match=r"'old' cannot be rerun from event 5: its history has no event 5"
+        ):
+            await old.rerun(5)
+        with pytest.raises(RequestError, match="event 1 is of the kind ExecutionCompleted"):
+            await old.rerun(1)
+        with pytest.raises(RequestError, match="needs an id of its own"):
+            await old.rerun(0, instance_id="old")
+        with pytest.raises(AlreadyExistsError, match="'alive' exists and is RUNNING"):
+            await old.rerun(0, instance_id="alive")
+        with pytest.raises(NotFoundError, match="there is no instance 'nobody'"):
+            await client.get("nobody").rerun(0, instance_id="new")
     assert runs == {"a": 1}
     assert set(await engine.store.instances(["old", "alive", "new"])) == {"old", "alive"}
 
@@ -280,8 +296,12 @@ async def test_payloads_are_sealed_and_stored_apart_for_the_new_instance(
 async def test_over_http(engine: Engine) -> None:
     old = await engine.client.start(steps, ["a", "b"], instance_id="old")
     await old.result(timeout=20)
-    served, _ = make_app(engine.client, GatewaySettings(namespace=engine.place.namespace))
-    transport = httpx.ASGITransport(served)
+    async with patient(engine) as client:
+        served, _ = make_app(client, GatewaySettings(namespace=engine.place.namespace))
+        await _over_http(engine, httpx.ASGITransport(served))
+
+
+async def _over_http(engine: Engine, transport: httpx.ASGITransport) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8420") as http:
         path = "/api/v1/instances/old"
         made = await http.post(f"{path}/rerun", json={"event_id": 1, "instance_id": "new", "input": "x"})
