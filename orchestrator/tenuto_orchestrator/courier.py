@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 
 from tenuto.broker.protocol import Outgoing
-from tenuto.messages import Bell, Dropped, Notice, NoticeEntry, TaskRef, encode
+from tenuto.messages import Bell, Dropped, Notice, NoticeEntry, TaskRef, Unwanted, encode
 from tenuto_orchestrator.environment import Environment
 
 __all__ = ["Courier"]
@@ -21,7 +21,7 @@ class Courier:
         self._env = env
         self._bells: dict[str, None] = {}
         self._notices: dict[str, list[NoticeEntry]] = {}
-        self._dropped: dict[str, list[TaskRef]] = {}
+        self._dropped: dict[str, list[Unwanted]] = {}
         self._wake = asyncio.Event()
 
     def ring(self, queue: str) -> None:
@@ -36,7 +36,15 @@ class Courier:
 
     def drop(self, worker: str, task: TaskRef) -> None:
         """Tell a worker that nobody waits for the task any more. It says that it holds it until it has heard."""
-        self._dropped.setdefault(self._env.names.worker(worker), []).append(task)
+        unwanted = Unwanted(
+            instance=task.instance,
+            run=task.run,
+            generation=task.generation,
+            command=task.command,
+            attempt=task.attempt,
+            as_of=self._env.now(),
+        )
+        self._dropped.setdefault(self._env.names.worker(worker), []).append(unwanted)
         self._wake.set()
 
     async def run(self) -> None:

@@ -167,10 +167,17 @@ class Beat(_Struct, frozen=True, kw_only=True, tag_field="type", tag="beat"):
     tasks: list[Held]
 
 
+class Unwanted(TaskRef, frozen=True, kw_only=True):
+    """A task that nobody waits for."""
+
+    as_of: datetime | None = None
+    """When nobody did. What was sent later is wanted: an instance that was rewound sends its tasks again."""
+
+
 class Dropped(_Struct, frozen=True, kw_only=True, tag_field="type", tag="dropped"):
     """To a worker that said that it holds these: nobody waits for them any more."""
 
-    tasks: list[TaskRef]
+    tasks: list[Unwanted]
 
 
 class Bell(_Struct, frozen=True, kw_only=True, tag_field="type", tag="bell"):

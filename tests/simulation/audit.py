@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import msgspec
 
@@ -90,6 +91,8 @@ class Audit:
         self.mended: set[str] = set()
         """What fails no longer."""
         self._committed: dict[TaskKey, bytes] = {}
+        self._sent: dict[TaskKey, datetime | None] = {}
+        """When each was sent last."""
         """The input of each task that an outbox has held."""
         self._rows: dict[tuple[int, int, int], list[TaskKey]] = {}
         """The tasks of each outbox row."""
@@ -270,6 +273,7 @@ class Audit:
                 body = bytes(task.input)
                 if self._committed.setdefault(key, body) != body:
                     self._complain(f"task {key} was committed with another input")
+                self._sent[key] = task.sent
                 keys.append(key)
             self._rows[row.partition, row.epoch, row.seq] = keys
         for epoch, seq in writes.outbox_confirmed:
@@ -323,9 +327,14 @@ class Audit:
                 self._held.update(answered)
         elif ".workers." in queue:
             for ref in decode_dropped(body).tasks:
-                if self.pending(_key(ref)):
+                # A rewinding may have sent it again since; the worker does not take that sending for the other.
+                if self.pending(_key(ref)) and not self._was_sent_after(_key(ref), ref.as_of):
                     self._complain(f"task {_key(ref)} was dropped, and its instance waits for it (rule N1)")
                 self._answered.add(_key(ref))
+
+    def _was_sent_after(self, key: TaskKey, moment: datetime | None) -> bool:
+        sent = self._sent.get(key)
+        return sent is not None and moment is not None and sent > moment
 
     def delivered(self, queue: str, body: bytes, redelivered: bool) -> None:
         """The server hands out a message."""

@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, w
 
 from tenuto.broker.protocol import Broker, Delivery, QueueSpec, Subscription
 from tenuto.errors import BrokerError
-from tenuto.messages import TaskRef, decode_dropped
+from tenuto.messages import Unwanted, decode_dropped
 from tenuto_worker.intake import Line
 
 __all__ = ["Hearing"]
@@ -32,7 +32,7 @@ _LONGEST_WAIT: Final = 5.0
 class Hearing:
     """Listens until cancelled, from the first call of `begin` on."""
 
-    def __init__(self, broker: Broker, queue: str, on_dropped: Callable[[Sequence[TaskRef]], None]) -> None:
+    def __init__(self, broker: Broker, queue: str, on_dropped: Callable[[Sequence[Unwanted]], None]) -> None:
         self._broker = broker
         self._queue = queue
         self._on_dropped = on_dropped

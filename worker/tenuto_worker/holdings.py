@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tenuto import attempts
 from tenuto.broker.protocol import Subscription
-from tenuto.messages import Held, TaskRef
+from tenuto.messages import Held, TaskRef, Unwanted
 
 __all__ = ["Holdings", "Job", "Parcel"]
 
@@ -100,6 +100,15 @@ class Holdings:
         """The jobs of these very attempts."""
         wanted = {_identity(task) for task in tasks}
         return [job for job in self._jobs if _identity(job.task) in wanted]
+
+    def unwanted(self, tasks: Iterable[Unwanted]) -> list[Job]:
+        """The jobs of these attempts, as far as they had been sent when nobody waited for them."""
+        return [
+            job
+            for task in tasks
+            for job in self.find([task])
+            if task.as_of is None or job.task.sent is None or job.task.sent <= task.as_of
+        ]
 
     def held_since(self, moment: float) -> Iterator[Job]:
         """The jobs that were delivered at `moment` (of the event loop's time) or before."""

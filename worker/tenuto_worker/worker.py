@@ -28,7 +28,7 @@ from tenuto.broker.protocol import Broker, Delivery, Subscription
 from tenuto.clock import SYSTEM_CLOCK, Clock
 from tenuto.codecs import PayloadCodec
 from tenuto.faults import NO_FAULTS, Faults
-from tenuto.messages import ActivityResult, TaskRef, decode_tasks
+from tenuto.messages import ActivityResult, Unwanted, decode_tasks
 from tenuto.metrics.recorder import NO_RECORDER, Recorder
 from tenuto.naming import Names
 from tenuto.payload_store import PayloadStore
@@ -299,9 +299,9 @@ class Worker:
     def _answer(self, job: Job, result: ActivityResult) -> None:
         self._answers.give(Answer(job=job, result=result))
 
-    def _dropped(self, tasks: Iterable[TaskRef]) -> None:
+    def _dropped(self, tasks: Iterable[Unwanted]) -> None:
         """Nobody waits for these tasks any more, and that is committed: their deliveries need no answer."""
-        for job in self._holdings.find(tasks):
+        for job in self._holdings.unwanted(tasks):
             if not job.answered:
                 _logger.info(
                     "Activity %r of instance %r is cancelled: nobody waits for it.",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from tenuto import ActivityCancelledError, activity
 from tenuto.app import App
 from tenuto.broker.protocol import Outcome, Outgoing
-from tenuto.messages import ActivityTask, Dropped, encode
+from tenuto.messages import ActivityTask, Dropped, Unwanted, encode
 from tenuto.naming import Names
 from tenuto_worker import Worker
 from tests.unit.worker.bench import PATIENCE, Bench, eventually, outcomes
@@ -25,9 +27,37 @@ async def _say(bench: Bench, worker: Worker, body: bytes) -> None:
             await asyncio.sleep(0.005)
 
 
-async def _drop(bench: Bench, worker: Worker, tasks: Sequence[ActivityTask]) -> None:
-    refs = [bench.reference(task) for task in tasks]
-    await _say(bench, worker, encode(Dropped(tasks=refs)))
+async def _drop(
+    bench: Bench, worker: Worker, tasks: Sequence[ActivityTask], *, as_of: datetime | None = None
+) -> None:
+    unwanted = [Unwanted(**msgspec.structs.asdict(bench.reference(task)), as_of=as_of) for task in tasks]
+    await _say(bench, worker, encode(Dropped(tasks=unwanted)))
+
+
+async def test_what_a_rewinding_has_sent_again_is_not_cancelled_for_what_was_sent_before(
+    app: App, bench: Bench
+) -> None:
+    """The attempt is the same, and the words about the earlier sending may come late (rule N1)."""
+    cancelled: list[int] = []
+
+    @app.activity
+    async def hang(number: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(number)
+            raise
+
+    worker = await bench.worker(app, beat_interval=0.01)
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    again, other = (bench.owner.task("hang", number, command=number, sent=noon) for number in range(2))
+    await bench.owner.send(again, other)
+    await _drop(bench, worker, [again], as_of=noon - timedelta(seconds=1))
+    await _drop(bench, worker, [other], as_of=noon)
+    await eventually(lambda: bool(cancelled))
+    assert cancelled == [1]
+    await _drop(bench, worker, [again], as_of=noon)
+    await eventually(lambda: len(cancelled) == 2)
 
 
 @pytest.mark.semantics("Cancellation")
