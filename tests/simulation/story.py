@@ -307,6 +307,10 @@ class Hands:
         handle = self.client.get(story.instance, WORKFLOW)
         match deed:
             case Purge(force=force):
+                if (
+                    force and self.upgrading()
+                ):  # an owner that cannot read it cannot give back its locks either
+                    raise TimeoutError("nothing is purged by force during an upgrade")
                 try:
                     await handle.purge(force=force)
                 except NotFoundError:
