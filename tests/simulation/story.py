@@ -280,6 +280,10 @@ class Hands:
             case Forge():
                 await self._forge(story)
             case Arrange() | Tell() | Dismiss():
+                if (
+                    isinstance(deed, Dismiss) and self.upgrading()
+                ):  # one that cannot be read is not even terminated
+                    raise TimeoutError("no schedule is deleted during an upgrade")
                 await manage(self.client, story.instance, deed, again=story.attempts > 1)
                 story.purged = isinstance(deed, Dismiss)
             case Purge() | Rewind() | Restart():
