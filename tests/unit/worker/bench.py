@@ -38,7 +38,7 @@ from tenuto.naming import Names
 from tenuto.settings import WorkerSettings
 from tenuto_worker import Worker
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 """Seconds after which a test that waits for something fails."""
 
 
@@ -121,10 +121,13 @@ class Owner:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition, on what was heard, holds."""
-        async with asyncio.timeout(PATIENCE):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError as error:
+            raise TimeoutError(f"what was heard: {[message for _, message in self.heard]}") from error
 
     async def result(self) -> ActivityResult:
         """Wait for exactly one result."""
