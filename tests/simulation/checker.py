@@ -108,12 +108,12 @@ def _run(cluster: Cluster, run: Run) -> Iterator[str]:
 
 def _fits(run: Run) -> bool:
     """Whether it has ended as it may."""
-    if is_reserved(
-        run.instance
-    ):  # a lock ends when nobody wants it any more, in no other way; a schedule is deleted
-        return run.record.status is (
-            Status.TERMINATED if run.record.workflow == SCHEDULE else Status.COMPLETED
-        )
+    if is_reserved(run.instance):
+        status = run.record.status
+        if run.record.workflow != SCHEDULE:  # a lock ends when nobody wants it any more, in no other way
+            return status is Status.COMPLETED
+        # A schedule is deleted: also by force, where an older release that has come back cannot read it.
+        return status is Status.TERMINATED or (run.gone and status is Status.STALLED)
     steps = _job.decode(run.first.input).steps
     return any(fits_program(run, outcome(steps, mended=mended)) for mended in (False, True))
 

@@ -280,10 +280,6 @@ class Hands:
             case Forge():
                 await self._forge(story)
             case Arrange() | Tell() | Dismiss():
-                if (
-                    isinstance(deed, Dismiss) and self.upgrading()
-                ):  # one that cannot be read is not even terminated
-                    raise TimeoutError("no schedule is deleted during an upgrade")
                 await manage(self.client, story.instance, deed, again=story.attempts > 1)
                 story.purged = isinstance(deed, Dismiss)
             case Purge() | Rewind() | Restart():
@@ -311,9 +307,8 @@ class Hands:
         handle = self.client.get(story.instance, WORKFLOW)
         match deed:
             case Purge(force=force):
-                if (
-                    force and self.upgrading()
-                ):  # an owner that cannot read it cannot give back its locks either
+                # An owner that cannot read it cannot give back its locks either.
+                if force and self.upgrading():
                     raise TimeoutError("nothing is purged by force during an upgrade")
                 try:
                     await handle.purge(force=force)
