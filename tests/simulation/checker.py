@@ -88,7 +88,7 @@ def _run(cluster: Cluster, run: Run) -> Iterator[str]:
     if not (record.status.is_terminal or run.gone):
         yield f"{run.instance} is {record.status} for ever ({record.reason})"
         return
-    if not _fits(run):
+    if not _fits(run, unread=cluster.plan.behind == "events"):
         yield f"run {run.run} of {run.instance} ended as {record.status} with {record.output!r} {record.failure!r}"
     if record.status.is_terminal and record.tasks_pending:
         yield f"{run.instance} has ended, and has {record.tasks_pending} tasks pending"
@@ -106,14 +106,14 @@ def _run(cluster: Cluster, run: Run) -> Iterator[str]:
             yield f"the stored history of {run.instance} is not what was committed"
 
 
-def _fits(run: Run) -> bool:
-    """Whether it has ended as it may."""
+def _fits(run: Run, *, unread: bool) -> bool:
+    """Whether it has ended as it may. `unread`: an older release that came back may have deleted it by force, without
+    being able to read it."""
     if is_reserved(run.instance):
         status = run.record.status
         if run.record.workflow != SCHEDULE:  # a lock ends when nobody wants it any more, in no other way
             return status is Status.COMPLETED
-        # A schedule is deleted: also by force, where an older release that has come back cannot read it.
-        return status is Status.TERMINATED or (run.gone and status is Status.STALLED)
+        return status is Status.TERMINATED or (unread and run.gone)  # a schedule is deleted
     steps = _job.decode(run.first.input).steps
     return any(fits_program(run, outcome(steps, mended=mended)) for mended in (False, True))
 
