@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
@@ -25,21 +24,11 @@ _CI = os.environ.get("CI") == "true"
 SECONDS = float(os.environ.get("TENUTO_TEST_SIMULATION_SECONDS", "300" if _CI else "30"))
 AT_LEAST = 1000 if _CI else 1
 """Runs, however long they take."""
-_FIRST = 425_724_772
-_AT_MOST = 3500
-"""About as many as fit into the time."""
 
 
 def known_seeds() -> list[int]:
     lines = _SEEDS.read_text().splitlines()
     return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
-
-
-def new_seeds() -> Iterable[int]:
-    """In CI a range that its next change moves on, so that the verdict on a tree can be repeated; else nobody knows."""
-    if _CI:
-        return range(_FIRST, _FIRST + _AT_MOST)
-    return itertools.count(SystemRandom().randrange(10**9))
 
 
 def explain(verdict: Verdict) -> str:
@@ -62,7 +51,7 @@ def test_a_seed_that_failed_once(seed: int) -> None:
 @pytest.mark.semantics("Whatever is killed, restarted or wiped")
 @pytest.mark.timeout(SECONDS + 900)
 def test_new_seeds() -> None:
-    seeds = iter(new_seeds())
+    seeds = itertools.count(SystemRandom().randrange(10**9))
     until = time.monotonic() + SECONDS
     runs = 0
     for verdict in verdicts(seeds, Case(seed=0), until=until, jobs=os.cpu_count() or 1, at_least=AT_LEAST):
